@@ -1,0 +1,67 @@
+/* cache/commit.h - every change is a commit record: ordered, written to log slabs, made durable by one
+ * flush round per group, applied to the index, published, answered - in that order (design section 4).
+ *
+ * One committer thread, one flusher thread per device, pipelined: a group is what arrived while the
+ * previous one was being flushed. Invariants: cache/README.md C1-C9. */
+#ifndef CACHE_COMMIT_H
+#define CACHE_COMMIT_H
+
+#include "base/op.h"
+#include "base/span.h"
+#include "cache/index.h"
+#include "cache/slab.h"
+
+struct committer;
+struct log_store; /* log.h */
+
+/* One atomic change being made. Build it on any thread, submit it once; then it is the committer's
+ * until `done` fires. */
+struct change {
+    struct entry_buffer *entries; /* encoded, change_put and change_delete append */
+    /* Committer thread, before the record is written: judges what only the newest ordered state can
+     * tell (container alive, quota) and may append entries. < 0 refuses: nothing changes. May be NULL. */
+    int (*decide)(struct change *change);
+    /* Committer thread, after the record is durable and applied (err 0), or failed (err < 0; state as
+     * before). Publishes descriptors; must not block. May be NULL. */
+    void (*publish)(struct change *change, uint64_t commit, int err);
+    void *arg;               /* decide's and publish's */
+    struct completion *done; /* posted after publish; NULL: nobody waits */
+    uint64_t queued_ns;
+    struct change *next;     /* the committer's */
+};
+struct change *change_new(void);
+struct change *change_free(struct change *change); /* not while submitted; NULL is fine */
+void change_put(struct change *change, enum family family, struct span key, struct span value);
+void change_delete(struct change *change, enum family family, struct span key);
+void change_delete_range(struct change *change, enum family family, struct span from, struct span to);
+size_t change_bytes(const struct change *change); /* a record is at most CHANGE_BYTES_MAX: split bigger ones */
+#define CHANGE_BYTES_MAX (1u << 20)
+/* Walks entries; *cursor starts at 0; false at the end. */
+bool change_next(const struct change *change, size_t *cursor, struct entry *ret);
+
+struct committer_conf {
+    struct slab_store *slabs;
+    struct index *index;
+    void (*fatal)(void *arg, const char *why); /* no device left, or the index failed after durability */
+    void *fatal_arg;
+};
+/* Start: finds the log, checks the chain and the tail, cuts, replays into the index, writes the cut
+ * record (design section 3 "Start"). Marks log slabs as used. Blocking, main thread. *why in words. */
+int committer_open(const struct committer_conf *conf, struct committer **ret, char **why) must_check;
+/* Finishes what is queued, flushes the index, frees the log behind it. */
+struct committer *committer_close(struct committer *committer);
+/* Any thread. Changes are ordered as submitted. The change is freed after `done` was posted. */
+void commit_submit(struct committer *committer, struct change *change);
+uint64_t commit_last(const struct committer *committer);    /* newest durable number; any thread */
+uint64_t commit_ordered(const struct committer *committer); /* newest given out; any thread */
+uint32_t commit_epoch(const struct committer *committer);
+/* Tells that data was written to a device and its flush is owed to the next group (writer.c, after each
+ * completed write). Any thread. */
+void commit_wrote(struct committer *committer, unsigned device);
+struct committer_stats {
+    uint64_t commits, groups, log_bytes, log_slabs, applied_persisted;
+    bool fenced;
+};
+struct committer_stats committer_stats(const struct committer *committer);
+
+#endif

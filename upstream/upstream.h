@@ -1,0 +1,46 @@
+/* upstream/upstream.h - Azure as a client: opens unknown names, fills gaps, lists, writes back.
+ *
+ * Own threads with a curl multi handle each; completions come back on the caller's loop. Errors:
+ * -ENOENT the cloud says absent; -EHOSTUNREACH no answer within the budget or the breaker is open;
+ * -EACCES it refuses our credentials; -ESTALE what it has now is another version; -EPROTO nonsense. */
+#ifndef UPSTREAM_UPSTREAM_H
+#define UPSTREAM_UPSTREAM_H
+
+#include "cache/cache.h"
+
+struct upstream;
+
+struct upstream_conf {
+    struct cache *cache;
+    const struct accounts *accounts;
+    unsigned connections;          /* per account, 0: 32 */
+    uint64_t connect_timeout_ms, stall_timeout_ms; /* 0: 5 000, 30 000 */
+    uint64_t block_bytes;          /* of uploads, 0: 8 MiB */
+};
+/* Main thread. Starts threads and the write-back of every account that has an upstream. */
+int upstream_open_all(const struct upstream_conf *conf, struct upstream **ret) must_check;
+/* Stops after what is in flight, at most grace_ns; nothing is lost: the queue is in the cache. */
+struct upstream *upstream_close(struct upstream *upstream, uint64_t grace_ns);
+
+/* Loop thread. Unknown or expired name: one ranged GET (HEAD if empty), single flight; done at its head.
+ * first: bytes the caller will read (len 0: none, a HEAD). The container's name comes from the cache. */
+void upstream_open(struct upstream *upstream, const struct name *name, struct range first,
+                   struct blob **ret, struct completion *done);
+/* Unknown container: Get Container Properties, single flight. 0, -ENOENT, ... ; the cache has learned it. */
+void upstream_open_container(struct upstream *upstream, uint32_t account, struct span name,
+                             struct completion *done);
+/* Starts or joins; done when gap.start flows (call reader_next again) or cannot. */
+void upstream_fill(struct upstream *upstream, struct blob *blob, struct range gap,
+                   struct completion *done);
+/* One page of List Blobs into the cache. */
+void upstream_list(struct upstream *upstream, const struct list_gap *gap, struct completion *done);
+/* All pages of List Containers into the cache. */
+void upstream_list_containers(struct upstream *upstream, uint32_t account, struct completion *done);
+
+struct upstream_stats {
+    bool online; /* the breaker is closed */
+    uint64_t requests, errors, bytes_in, bytes_out, retries;
+};
+struct upstream_stats upstream_stats(struct upstream *upstream, uint32_t account); /* any thread */
+
+#endif
