@@ -1,7 +1,7 @@
 /* base/crc64.h - CRC-64/NVME, the x-ms-content-crc64 of the Blob service and the checksum of every
  * byte on our devices. Polynomial 0x9A6C9329AC4BC9B5 (reflected), init and xorout all ones.
  * Check value of "123456789": 0xAE8B14860A799888. Header form: base64 of 8 bytes little-endian.
- * The kernel (table, PCLMUL, VPCLMULQDQ) is chosen from the CPU at first use. Pure; any thread. */
+ * The kernel (table, PCLMUL, VPCLMULQDQ) is chosen from the CPU before main(). Pure; any thread. */
 #ifndef BASE_CRC64_H
 #define BASE_CRC64_H
 
