@@ -117,6 +117,8 @@ int cache_check(const struct cache_conf *conf, void (*report)(void *arg, const c
 struct container;
 int cache_container(struct cache *cache, uint32_t account, struct span name, struct container **ret)
     must_check;
+/* By id: upstream's requests need the name. Any thread, no I/O. 0, -ENOENT (gone). */
+int cache_container_by_id(struct cache *cache, uint64_t id, struct container **ret) must_check;
 const struct container_record *container_record(const struct container *container);
 struct container *container_unref(struct container *container);
 /* Rows in name order from `from` (inclusive); row returns non-zero to stop. Any thread. Sets *complete
@@ -133,6 +135,7 @@ struct blob *cache_lookup_hot(struct cache *cache, const struct name *name);
 void cache_lookup(struct cache *cache, const struct name *name, struct blob **ret,
                   struct completion *done);
 const struct blob_record *blob_record(const struct blob *blob);
+const struct name *blob_name(const struct blob *blob); /* as long as the reference */
 /* A blob's content is a list of pieces. */
 struct piece {
     struct object *object;
@@ -174,6 +177,10 @@ void writer_finish(struct writer *writer, struct object **ret, struct completion
 struct writer *writer_abort(struct writer *writer); /* NULL fine; never waits; buffers go back when their I/O ends */
 uint64_t object_length(const struct object *object);
 uint64_t object_crc64(const struct object *object);
+/* Never reused in this box; with cache_box_uuid in the world. Names the blocks upstream sends. */
+#define OBJECT_ID_BYTES 16
+void object_id_bytes(const struct object *object, unsigned char ret[OBJECT_ID_BYTES]);
+void cache_box_uuid(const struct cache *cache, uint64_t ret[2]);
 struct object *object_ref(struct object *object);
 struct object *object_unref(struct object *object);
 
@@ -318,9 +325,20 @@ void cache_learn_list(struct cache *cache, const struct list_gap *gap, const str
                       const struct learned_row *rows, size_t n, struct span to, struct completion *done);
 
 /* Fills: one per 64 KiB unit however many wait, on all loops. Upstream threads. */
-int cache_fill_begin(struct blob *blob, struct range units, struct fill **ret) must_check; /* bytes, unit-aligned, within one extent.
-                                         0 run it; -EALREADY running; -EEXIST present; -ENOSPC */
-struct range fill_range(const struct fill *fill);
+/* Begins one run of absent units that nobody fetches: it starts with the unit of want.start and goes on to
+ * the end of want at most, never past its extent, a running fill or a present unit. 0: run it, fill_range
+ * says what began. -EALREADY: want.start's unit is being fetched; -EEXIST: it is there; -ENOSPC.
+ * want: bytes of the blob; a fill ends at the blob's last byte, else at a unit's end. */
+int cache_fill_begin(struct blob *blob, struct range want, struct fill **ret) must_check;
+struct range fill_range(const struct fill *fill); /* bytes of the blob */
+/* The cloud blob and version the run is a copy of, and the run in it (a copied blob's differ from its
+ * own). Spans until fill_end. */
+struct fill_source {
+    uint64_t container;
+    struct span blob, etag;
+    struct range bytes;
+};
+struct fill_source fill_source(const struct fill *fill);
 int fill_append(struct fill *fill, struct span bytes) must_check; /* a fill's one copy. -EAGAIN pause, retry after `resume`; -EFBIG too much */
 void fill_on_resume(struct fill *fill, void (*resume)(void *arg), void *arg); /* any thread calls it */
 /* 0: length and checksum checked (crc64 NULL: the cloud gave none), then published; else readers get err. */
