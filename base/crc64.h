@@ -12,7 +12,8 @@
 uint64_t crc64(uint64_t crc, const void *base, size_t bytes);
 /* crc64 of A followed by B, from crc64(A), crc64(B) and B's length; O(log length). */
 uint64_t crc64_combine(uint64_t crc_a, uint64_t crc_b, uint64_t bytes_b);
-/* "table", "pclmul" or "vpclmul"; tests may force one (NULL: by CPU). -ENOTSUP if the CPU lacks it. */
+/* "table", "pclmul" or "vpclmul"; tests may force one (NULL: by CPU). -ENOTSUP if the CPU lacks it.
+ */
 const char *crc64_kernel(void);
 int crc64_force(const char *kernel) __attribute__((warn_unused_result));
 

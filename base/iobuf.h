@@ -1,8 +1,8 @@
-/* base/iobuf.h - I/O buffers from pools that are mapped and touched once at start, and references to
- * parts of them. 4 KiB aligned; refcounted; given back by the last unref, from any thread.
+/* base/iobuf.h - I/O buffers from pools that are mapped and touched once at start, and references
+ * to parts of them. 4 KiB aligned; refcounted; given back by the last unref, from any thread.
  *
- * A pool that is empty makes its caller wait (iobuf_get) or try again (iobuf_try): buffers are never
- * malloc'ed per request (design section 9). */
+ * A pool that is empty makes its caller wait (iobuf_get) or try again (iobuf_try): buffers are
+ * never malloc'ed per request (design section 9). */
 #ifndef BASE_IOBUF_H
 #define BASE_IOBUF_H
 

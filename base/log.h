@@ -24,7 +24,8 @@ struct log_kv {
 #define KV_UINT(k, v) ((struct log_kv){.key = (k), .kind = LOG_KV_UINT, .u = (v)})
 #define KV_SPAN(k, v) ((struct log_kv){.key = (k), .kind = LOG_KV_STR, .s = (v)})
 #define KV_STR(k, v)  ((struct log_kv){.key = (k), .kind = LOG_KV_STR, .s = span_of(v)})
-#define KV_ERR(v)     ((struct log_kv){.key = "error", .kind = LOG_KV_ERR, .i = (v)}) /* -errno as words */
+#define KV_ERR(v)                                                                                  \
+    ((struct log_kv){.key = "error", .kind = LOG_KV_ERR, .i = (v)}) /* -errno as words */
 
 extern enum log_level log_level_min;
 void log_write(enum log_level level, const char *message, const struct log_kv *kv);
@@ -43,8 +44,8 @@ void log_write(enum log_level level, const char *message, const struct log_kv *k
     do {                                                                                           \
         static struct log_limit limit_;                                                            \
         if (log_limit_pass(&limit_))                                                               \
-            LOG_AT(LOG_WARN, message, __VA_ARGS__ __VA_OPT__(, )                                   \
-                   KV_UINT("suppressed", limit_.suppressed_before));                               \
+            LOG_AT(LOG_WARN, message,                                                              \
+                   __VA_ARGS__ __VA_OPT__(, ) KV_UINT("suppressed", limit_.suppressed_before));    \
     } while (0)
 struct log_limit {
     uint64_t last_ns;

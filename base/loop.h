@@ -16,13 +16,14 @@
 
 struct loop_ops {
     void (*wake)(struct loop *loop); /* any thread: makes the sleeping owner return */
-    /* Owner's thread: calls fn(arg) whenever fd is readable, until unwatch. fn may unwatch its own fd.
-     * fd outlives the watch. */
+    /* Owner's thread: calls fn(arg) whenever fd is readable, until unwatch. fn may unwatch its own
+     * fd. fd outlives the watch. */
     void (*watch)(struct loop *loop, int fd, void (*fn)(void *arg), void *arg);
     void (*unwatch)(struct loop *loop, int fd);
 };
 
-/* One-shot timer. Owner's thread only. Zero-initialise; the memory must stay until fired or stopped. */
+/* One-shot timer. Owner's thread only. Zero-initialise; the memory must stay until fired or
+ * stopped. */
 struct timer {
     void (*fn)(struct timer *timer);
     uint64_t due_ns;
@@ -38,12 +39,12 @@ struct loop_hook {
 
 struct loop {
     const struct loop_ops *ops;
-    _Atomic(struct completion *) inbox;          /* posted by other threads, newest first */
-    struct completion *ready, **ready_tail;      /* posted by this thread, in order */
-    struct loop_hook *hooks;                     /* before_sleep */
-    struct timer **timers;                       /* binary heap by due_ns */
+    _Atomic(struct completion *) inbox;     /* posted by other threads, newest first */
+    struct completion *ready, **ready_tail; /* posted by this thread, in order */
+    struct loop_hook *hooks;                /* before_sleep */
+    struct timer **timers;                  /* binary heap by due_ns */
     unsigned timer_count, timer_room;
-    void *io;                                    /* cache/io_uring's ring on this loop, or NULL */
+    void *io; /* cache/io_uring's ring on this loop, or NULL */
 };
 
 void loop_init(struct loop *loop, const struct loop_ops *ops);
@@ -52,21 +53,23 @@ void loop_enter(struct loop *loop);         /* makes the calling thread its owne
 bool loop_is_mine(const struct loop *loop); /* does the calling thread own it? */
 struct loop *loop_current(void);            /* NULL on threads that own none */
 
-/* Runs due timers, posted completions and hooks until nothing is ready. */
-void loop_run_ready(struct loop *loop);
-/* How long the owner may sleep: 0 when something is ready, else until the next timer, at most max. */
+/* Runs due timers, posted completions and hooks until nothing is ready. Did anything run? */
+bool loop_run_ready(struct loop *loop);
+/* How long the owner may sleep: 0 when something is ready, else until the next timer, at most max.
+ */
 int loop_timeout_ms(const struct loop *loop, int max);
 void loop_add_hook(struct loop *loop, struct loop_hook *hook);
 
-void timer_start(struct loop *loop, struct timer *timer, uint64_t after_ns); /* restarts a running one */
-void timer_stop(struct loop *loop, struct timer *timer);                     /* idle is fine */
+void timer_start(struct loop *loop, struct timer *timer,
+                 uint64_t after_ns);                     /* restarts a running one */
+void timer_stop(struct loop *loop, struct timer *timer); /* idle is fine */
 
 /* A loop over poll(2), for tests, tools and simple threads. */
 struct loop_poll;
 struct loop_poll *loop_poll_new(void);
 struct loop_poll *loop_poll_free(struct loop_poll *poll);
 struct loop *loop_poll_loop(struct loop_poll *poll);
-void loop_poll_once(struct loop_poll *poll, int max_ms);           /* one round */
+void loop_poll_once(struct loop_poll *poll, int max_ms);            /* one round */
 void loop_poll_until(struct loop_poll *poll, const bool *finished); /* rounds until *finished */
 /* Waits on the calling thread for one start call: sets up `done` for this loop; run the start call,
  * then loop_await returns its err. */

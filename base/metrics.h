@@ -35,7 +35,7 @@ struct metric {
 unsigned metric_shard(void);
 void metric_register(struct metric *metric); /* by metrics_define.h's constructors */
 
-#define STAT_INC(name)        STAT_ADD(name, 1)
+#define STAT_INC(name) STAT_ADD(name, 1)
 #define STAT_ADD(name, n)                                                                          \
     atomic_fetch_add_explicit(&metric_##name.shard[metric_shard()].value, (uint64_t)(n),           \
                               memory_order_relaxed)

@@ -18,7 +18,7 @@
 #define KIB(n)         ((uint64_t)(n) << 10)
 #define MIB(n)         ((uint64_t)(n) << 20)
 #define GIB(n)         ((uint64_t)(n) << 30)
-#define ALIGN_UP(n, a) (((n) + (a) - 1) / (a) * (a))
+#define ALIGN_UP(n, a) (((n) + (a)-1) / (a) * (a))
 #define must_check     __attribute__((warn_unused_result))
 
 #define _cleanup_(fn) __attribute__((cleanup(fn)))

@@ -8,7 +8,8 @@
 
 struct workers;
 struct workers *workers_new(unsigned threads, const char *name);
-struct workers *workers_free(struct workers *workers); /* finishes what is queued, joins; NULL is fine */
+struct workers *
+workers_free(struct workers *workers); /* finishes what is queued, joins; NULL is fine */
 /* Any thread. fn(arg) runs on a worker and its result is posted to done. done may be NULL. */
 void worker_run(struct workers *workers, int (*fn)(void *arg), void *arg, struct completion *done);
 

@@ -1,0 +1,122 @@
+/* Arena, iobuf pools, spans, log lines, metrics. */
+#include "tests/unit/unit.h"
+
+#include "base/arena.h"
+#include "base/iobuf.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/metrics.h"
+
+static struct metric metric_probe = {.name = "probe", .help = "h", .kind = METRIC_COUNTER};
+static struct metric metric_slow = {.name = "slow_seconds", .help = "h", .kind = METRIC_HISTOGRAM};
+
+static void test_arena__pieces_are_aligned_and_keep_their_bytes(void **state)
+{
+    struct arena *arena = arena_new();
+    struct span pieces[200];
+    char *grown = arena_alloc(arena, 10);
+
+    memcpy(grown, "0123456789", 10);
+    assert_ptr_equal(arena_grow(arena, grown, 10, 100), grown); /* newest: in place */
+    for (unsigned i = 0; i < 200; i++) {
+        pieces[i] = arena_printf(arena, "%0*u", (int)(i * 7 + 1), i);
+        assert_int_equal((uintptr_t)pieces[i].base % 16, 0);
+    }
+    for (unsigned i = 0; i < 200; i++)
+        assert_int_equal(atoi(pieces[i].base), i);
+    grown = arena_grow(arena, grown, 10, 5000); /* not the newest any more: copied */
+    assert_memory_equal(grown, "0123456789", 10);
+    arena_free(arena);
+}
+
+static void test_span__numbers_are_digits_only_and_do_not_overflow(void **state)
+{
+    uint64_t v = 7;
+
+    assert_int_equal(span_to_u64(SPAN("18446744073709551615"), &v), 0);
+    assert_true(v == UINT64_MAX);
+    assert_int_equal(span_to_u64(SPAN("18446744073709551616"), &v), -EINVAL);
+    assert_int_equal(span_to_u64(SPAN("-1"), &v), -EINVAL);
+    assert_int_equal(span_to_u64(SPAN("1 "), &v), -EINVAL);
+    assert_int_equal(span_to_u64(SPAN(""), &v), -EINVAL);
+    assert_true(v == UINT64_MAX);
+}
+
+static void test_iobuf__an_empty_pool_serves_waiters_in_order(void **state)
+{
+    struct iobuf_pools_conf conf = {.bytes = {0, 0, 0}}; /* 4 buffers each */
+    struct loop_poll *poll = loop_poll_new();
+    struct iobuf *held[4], *got[3] = {NULL};
+    struct awaited waits[3];
+
+    loop_enter(loop_poll_loop(poll));
+    assert_int_equal(iobuf_pools_open(&conf), 0);
+    for (int i = 0; i < 4; i++) {
+        held[i] = iobuf_try(IOBUF_4K);
+        assert_int_equal((uintptr_t)held[i]->base % IOBUF_ALIGN, 0);
+    }
+    assert_null(iobuf_try(IOBUF_4K));
+    for (int i = 0; i < 3; i++)
+        iobuf_get(IOBUF_4K, &got[i], awaited_init(&waits[i], loop_poll_loop(poll)));
+    assert_int_equal(iobuf_pool_stats(IOBUF_4K).waiting, 3);
+    waits[1].done.cancel(&waits[1].done);
+    assert_int_equal(loop_await(poll, &waits[1]), -ECANCELED);
+    iobuf_unref(held[0]);
+    assert_int_equal(loop_await(poll, &waits[0]), 0);
+    assert_ptr_equal(got[0], held[0]);
+    iobuf_unref(iobuf_ref(held[1])); /* still held */
+    assert_false(waits[2].fired);
+    iobuf_unref(held[1]);
+    assert_int_equal(loop_await(poll, &waits[2]), 0);
+    iobuf_unref(held[2]);
+    iobuf_unref(held[3]);
+    iobuf_unref(got[0]);
+    iobuf_unref(got[2]);
+    loop_poll_free(poll);
+    iobuf_pools_close();
+}
+
+static char last_line[512];
+
+static void keep_line(void *arg, const char *line)
+{
+    snprintf(last_line, sizeof(last_line), "%s", line);
+}
+
+static void test_log__values_cannot_break_the_line(void **state)
+{
+    log_set_sink(keep_line, NULL);
+    log_warn("disk failed", KV_STR("path", "a b\n\"c\""), KV_INT("n", -5), KV_ERR(-EIO));
+    assert_non_null(strstr(last_line, "Z warning \"disk failed\" path=\"a b\\x0a\\x22c\\x22\" n=-5 "
+                                      "error=\"Input/output error\""));
+    log_set_sink(NULL, NULL);
+}
+
+static void test_metrics__text_has_totals_and_buckets(void **state)
+{
+    _cleanup_(freep) char *text = NULL;
+    size_t len;
+
+    metric_register(&metric_probe);
+    metric_register(&metric_slow);
+    STAT_ADD(probe, 41);
+    STAT_INC(probe);
+    STAT_OBSERVE(slow, 1500); /* 2 us bucket */
+    text = metrics_text(&len);
+    assert_non_null(strstr(text, "hearth_probe_total 42\n"));
+    assert_non_null(strstr(text, "hearth_slow_seconds_bucket{le=\"0.000001\"} 0\n"));
+    assert_non_null(strstr(text, "hearth_slow_seconds_bucket{le=\"0.000002\"} 1\n"));
+    assert_non_null(strstr(text, "hearth_slow_seconds_bucket{le=\"+Inf\"} 1\n"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_arena__pieces_are_aligned_and_keep_their_bytes),
+        cmocka_unit_test(test_span__numbers_are_digits_only_and_do_not_overflow),
+        cmocka_unit_test(test_iobuf__an_empty_pool_serves_waiters_in_order),
+        cmocka_unit_test(test_log__values_cannot_break_the_line),
+        cmocka_unit_test(test_metrics__text_has_totals_and_buckets),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
