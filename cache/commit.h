@@ -25,10 +25,28 @@ struct change {
      * before). Publishes descriptors; must not block. May be NULL. */
     void (*publish)(struct change *change, uint64_t commit, int err);
     void *arg;               /* decide's and publish's */
+    struct change_hook *hooks, **hooks_tail; /* change_add_hook */
     struct completion *done; /* posted after publish; NULL: nobody waits */
     uint64_t queued_ns;
     struct change *next;     /* the committer's */
 };
+
+/* What a part of the cache that added entries wants to be told of the change they went into. */
+struct change_hook {
+    /* Committer thread, in commit order, after change->decide has agreed, before the record is written:
+     * may append entries, cannot refuse. May be NULL. */
+    void (*order)(struct change_hook *hook, struct change *change);
+    /* Committer thread, before publish: 0 durable and applied, < 0 failed or refused (also before order).
+     * change_free of a change never submitted calls it on that thread with -ECANCELED. Once; frees. */
+    void (*end)(struct change_hook *hook, int err);
+    struct change_hook *next;
+};
+/* In the order added. Adding is the builder's; the rest is the committer's and change_free's (change.c). */
+void change_add_hook(struct change *change, struct change_hook *hook);
+int change_order(struct change *change) must_check; /* decide, then the hooks: 0 or the refusal */
+void change_end_hooks(struct change *change, int err);
+void change_end(struct change *change, uint64_t commit, int err); /* the hooks' end, then publish */
+
 struct change *change_new(void);
 struct change *change_free(struct change *change); /* not while submitted; NULL is fine */
 void change_put(struct change *change, enum family family, struct span key, struct span value);

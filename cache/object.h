@@ -1,14 +1,17 @@
-/* cache/object.h - objects in memory: identity, extents, links to what refers to them. Private to cache/.
+/* cache/object.h - objects in memory: identity, extents, who refers to them. Private to cache/.
  *
- * Lifetime of an object:
- *   1 made by a writer (object_new): its extents are allocated, nothing durable refers to it.
- *     The last object_unref now gives its slots back: it was free space all along.
- *   2 linked (object_link, within a change): rows in FAM_OBJECTS and FAM_SPACE and one link row per
- *     manifest (or staged block) that uses it, all in that change. Once durable, `durable` is set.
- *   3 unlinked: the reaper (reaper.c) deletes link rows in bounded changes; with the last one the
- *     object's rows go too; its slots are free when that change is durable and refs are gone (S5).
- *   Content of a cloud blob (has an origin) may be partly absent: extents come by fills (fill.c) and go
- *   by eviction (evict.c) while the object stays. */
+ * Lifetime of an object (invariants B1-B9 in cache/README.md):
+ *   1 made by a writer or for a cloud blob: nothing durable refers to it. The last object_unref now
+ *     gives its slots back: it was free space all along.
+ *   2 linked by a change (object_link): rows in FAM_OBJECTS and FAM_SPACE and one link row per user
+ *     (manifest or stage). Links and unlinks are judged on the committer's thread in commit order, on the
+ *     links in memory: whoever links or unlinks holds a reference, so the object is in memory.
+ *   3 its last link goes: its rows go in the same change. When that is durable it is as in 1; a link
+ *     ordered later than that (copy by reference of a deleted blob) writes the rows again.
+ * A body whose blob record holds its location has no rows but the space row: object_link_record.
+ * Content of a cloud blob (has an origin) may be partly absent: extents come by fills (fill.c) and go by
+ * eviction (evict.c) while the object stays.
+ * States rank: what any link still needs wins. */
 #ifndef CACHE_OBJECT_H
 #define CACHE_OBJECT_H
 
@@ -19,7 +22,24 @@
 #include "cache/commit.h"
 #include "cache/slab.h"
 
-enum object_state { OBJECT_CLEAN, OBJECT_DIRTY, OBJECT_SOLE };
+enum object_state { OBJECT_CLEAN, OBJECT_STAGED, OBJECT_DIRTY, OBJECT_SOLE }; /* stored */
+
+struct fill;
+
+/* One extent in memory. Whoever reads holds a reference; the last one gives the slot back if it is
+ * doomed by then (S5). */
+struct cell {
+    _Atomic uint32_t refs;
+    _Atomic bool doomed;
+    struct slab_store *slabs;
+    struct extent extent;       /* crc, present: object's lock */
+    _Atomic uint64_t read_once; /* units a client has read: the next time they enter the memory tier */
+};
+
+struct object_link_row { /* user 0: the blob record */
+    uint64_t user;
+    enum object_state state;
+};
 
 struct object {
     _Atomic uint32_t refs;
@@ -27,38 +47,76 @@ struct object {
     struct object_id id;
     uint64_t length;
     uint64_t crc64; /* of all bytes; 0 and !has_crc64 for cloud content not seen whole */
-    bool has_crc64, small;
-    /* lock guards what follows; extents of a writer's object never change after writer_finish. */
-    pthread_mutex_t lock;
-    struct extent *extents; /* by index; at.generation == 0: absent */
-    unsigned extent_count;
-    enum object_state state;
-    uint32_t links;   /* link rows, durable or queued, known of; see links_known */
-    bool links_known, durable;
+    bool has_crc64;
+    bool small; /* lies in a small slab */
+    pthread_mutex_t lock; /* guards what follows */
+    struct cell **cells;  /* by extent index; NULL: absent */
+    unsigned cell_count;
+    bool rows; /* in commit order: its rows are written. Changed on the committer's thread only */
+    struct object_link_row *links; /* in commit order, by user */
+    unsigned link_count, link_room;
+    enum object_state counted; /* the state it stands under in content_stats; when rows */
+    uint64_t counted_bytes;
     /* Refill source: the cloud blob and the ETag these bytes belong to. etag empty: none. */
     uint64_t origin_container;
     struct span origin_blob, origin_etag; /* malloc'ed */
-    struct fill *fills; /* running ones, fill.c */
+    struct fill *fills;                   /* running ones, fill.c */
     struct object *table_next;
 };
 
 struct object_id object_id_next(struct cache *cache); /* any thread */
-/* A writer's object: refs 1, no extents yet. object_add_extent while writing, in index order. */
+/* A writer's object: refs 1, no extents yet. object_add_extent while writing, in index order; the writer
+ * sets crc64, has_crc64 and small before writer_finish ends; object_add_extent sums length. */
 struct object *object_new(struct cache *cache, struct object_id id);
 void object_add_extent(struct object *object, const struct extent *extent);
-/* Cloud content: all extents absent. */
+/* Cloud content: all extents absent. Durable only once linked; until then fills live as long as it does. */
 struct object *object_new_cloud(struct cache *cache, uint64_t length, uint64_t container, struct span blob,
                                 struct span etag);
 /* Finds it in memory, else reads its rows (worker thread, blocks). -ENOENT. */
 int object_get(struct cache *cache, struct object_id id, struct object **ret) must_check;
-/* Within a change: a row that says manifest (or stage) `user` uses the object, and the object's own rows
- * when they are not durable yet. state only rises here: clean -> dirty. */
+/* Where extent `index` lies; false: absent. */
+bool object_extent(struct object *object, unsigned index, struct extent *ret);
+enum object_state object_state(struct object *object); /* as ordered */
+
+/* Within a change: a row says that manifest (or stage) `user` needs the object in that state; linking
+ * again replaces the state. Rows the object lacks are added when the change is ordered. The change holds
+ * a reference of its own until it ends. */
 void object_link(struct change *change, struct object *object, uint64_t user, enum object_state state);
-/* The manifest of that id is not referred to any more: its rows and links go, in the background, in
- * bounded changes. Within the change that drops the last reference. */
+/* The opposite; with the last link the object's rows go too. The caller knows that `user` needs the object
+ * no more (stages: a block id put again). Manifests: reaper_add. */
+void object_unlink(struct change *change, struct object *object, uint64_t user);
+/* Whole version confirmed in the cloud: what `user` refers to is clean, refilled from there. user 0: a
+ * body located by its record. */
+void object_set_clean(struct change *change, struct object *object, uint64_t user, uint64_t container,
+                      struct span blob, struct span etag);
+
+/* Small bodies located by their blob record (never shared, no object row; design 3). The caller encodes id,
+ * length, crc64, state, object_extent(0) (one unit, one crc) into the record. */
+void object_link_record(struct change *change, struct object *object, const struct name *who,
+                        enum object_state state);
+void object_unlink_record(struct change *change, struct object *object); /* the record goes, or its body */
+struct record_body {
+    struct object_id id;
+    uint64_t crc64;
+    struct extent extent; /* index 0 */
+    enum object_state state;
+    uint64_t origin_container; /* when clean */
+    struct span origin_blob, origin_etag;
+};
+/* Finds it in memory, else makes it from what the record says. Worker thread: a clean body may have been
+ * evicted without its record being told, so its space row is looked at (then it is absent, not an error). */
+int object_get_record(struct cache *cache, const struct record_body *body, struct object **ret) must_check;
+
+/* ---- reaper.c: what is referred to no more goes in the background, in bounded changes ---- */
+
+/* The manifest is dropped by this change. Durable with it, so also after a restart. */
 void reaper_add(struct change *change, struct cache *cache, uint64_t manifest);
-/* Whole version confirmed in the cloud: its objects become clean, with that refill source (design 3). */
-void object_set_clean(struct change *change, struct object *object, uint64_t container, struct span blob,
-                      struct span etag);
+/* The staged blocks whose FAM_BLOCKS keys start with `prefix` are dropped by this change (their link user is
+ * `stage`). */
+void reaper_add_stage(struct change *change, struct cache *cache, struct span prefix, uint64_t stage);
+/* A manifest too big for one change is written in several before the one that makes it visible: the first
+ * guards it, so that a crash in between reaps it; the last one unguards it. */
+void reaper_guard(struct change *change, struct cache *cache, uint64_t manifest);
+void reaper_unguard(struct change *change, struct cache *cache, uint64_t manifest);
 
 #endif

@@ -107,6 +107,16 @@ struct extent_write;
 int extent_write_open(struct slab_store *store, struct object_id id, uint32_t index, uint32_t length,
                       struct extent_write **ret) must_check;
 
+/* ---- fills: extents written run by run; workers, blocking ---- */
+/* Allocates a large extent of `length` payload bytes with nothing in it yet (present 0). -ENOSPC. */
+int extent_alloc(struct slab_store *store, struct object_id id, uint32_t index, uint32_t length,
+                 struct extent *ret) must_check;
+/* Writes payload bytes from `start`, a unit's first byte: whole units or up to the extent's end. The vecs are
+ * 4 KiB aligned, multiples of 4 KiB but for the last, which has room up to one. Sets their crc and
+ * present bits in *extent; the first write of an extent also writes who it is. */
+int extent_write_now(struct slab_store *store, struct extent *extent, struct object_id id, uint32_t start,
+                     const struct iovec *vec, unsigned vecs) must_check;
+
 /* ---- reading ---- */
 /* Reads and verifies the units that cover `want` (bytes within the extent's payload) into buffers of
  * their own: loop thread, async. *ret gets a slice of at most IO_BYTES_MAX starting at want.start.
