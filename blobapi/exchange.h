@@ -13,6 +13,7 @@
 
 struct header {
     struct span name, value; /* name lower-case, value trimmed; all headers as received, framing ones too */
+    struct span sent_name;   /* requests: the name in the case it was sent in (metadata keeps it); else empty */
 };
 
 struct response {
