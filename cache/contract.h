@@ -77,6 +77,11 @@ bool pattern_matches(struct span pattern, struct span text);
  * "container/"). Never NULL: configuration without a last "*" gets one appended. */
 const struct contract *contract_for(const struct account *account, struct span container,
                                     struct span blob);
+/* Of that account only; NULL: the configuration has changed since it was written down. */
+const struct contract *contract_by_id(const struct account *account, uint32_t id);
+/* Does a line that can match inside the container send anything to the cloud? (design section 5) */
+bool contract_container_in_cloud(const struct account *account, struct span container);
+/* Patterns without '/' match the last segment. */
 bool contract_is_marker(const struct contract *contract, struct span blob);
 
 #endif
