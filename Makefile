@@ -1,7 +1,8 @@
 # One Makefile, flavours in build/<flavour>/. `make help` lists targets.
 SHELL := /bin/bash
 FLAVOUR ?= release
-CC := gcc
+FUZZ_SECONDS ?= 30
+CC := $(if $(filter fuzz,$(FLAVOUR)),clang,gcc)
 B := build/$(FLAVOUR)
 
 PKGS := libcurl rocksdb openssl liburing expat libconfuse jansson libzstd
@@ -14,6 +15,8 @@ WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes 
 CFLAGS.release := -O2 -g
 CFLAGS.asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 CFLAGS.tsan := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
+# libFuzzer's own flavour: clang, everything instrumented for coverage.
+CFLAGS.fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -Wno-everything
 CFLAGS := -std=gnu17 -pthread $(WARN) $(CFLAGS.$(FLAVOUR))
 LDFLAGS.release := -ljemalloc
 LDLIBS := -lh2o-evloop $(PKG_LIBS) -lpthread -lm $(LDFLAGS.$(FLAVOUR))
@@ -65,6 +68,15 @@ asan: ## unit tests under ASan and UBSan
 tsan: ## unit tests under TSan
 	@$(MAKE) --no-print-directory FLAVOUR=tsan test T=$(T)
 
+$(B)/fuzz/%: $(B)/tests/fuzz/fuzz_%.o $(B)/libhearth.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -fsanitize=fuzzer -o $@ $< $(B)/libhearth.a $(LDLIBS)
+fuzz: ## one libFuzzer target over its corpus (F=http_head FUZZ_SECONDS=30)
+	@$(MAKE) --no-print-directory FLAVOUR=fuzz build/fuzz/fuzz/$(F)
+	@mkdir -p build/fuzz/found/$(F)
+	@build/fuzz/fuzz/$(F) -max_total_time=$(FUZZ_SECONDS) -timeout=5 -artifact_prefix=build/fuzz/found/ \
+	    build/fuzz/found/$(F) tests/fuzz/corpus/$(F)
+
 lint: ## layers, outside headers, function length, clang-tidy
 	@scripts/lint
 format: ## reformat all C
@@ -81,3 +93,6 @@ help: ## this list
 .PHONY: all test asan tsan lint format format-check deps clean help unit-bins bench-bins
 .SECONDARY:
 -include $(OBJS:.o=.d) $(wildcard $(B)/tests/*/*.d)
+print-cppflags:
+	@echo $(CPPFLAGS)
+.PHONY: print-cppflags fuzz
