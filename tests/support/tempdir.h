@@ -1,0 +1,10 @@
+/* tests/support/tempdir.h - folders of a test's own: made under TMPDIR, copied, removed. */
+#ifndef TESTS_TEMPDIR_H
+#define TESTS_TEMPDIR_H
+
+char *tempdir_new(const char *name); /* malloc'ed path */
+char *tempdir_free(char *path);      /* removes the folder and all in it; NULL is fine */
+void tempdir_copy(const char *from, const char *to);   /* files only; `to` is made */
+char *tempdir_path(const char *dir, const char *file); /* malloc'ed */
+
+#endif
