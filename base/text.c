@@ -1,17 +1,9 @@
-/* base/text.c - base64, percent-encoding, RFC 1123 dates, hex. */
+/* base/text.c - base64, percent-encoding, hex, GUIDs, UTF-8. */
 #include "base/text.h"
-
-#include <stdio.h>
-#include <time.h>
-
-#include "base/clock.h"
 
 static const char base64_digits[] =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 static const char hex_digits[] = "0123456789ABCDEF";
-static const char *const day_names[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-static const char *const month_names[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                          "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
 
 size_t base64_encode(struct span bytes, char *ret)
 {
@@ -34,9 +26,13 @@ size_t base64_encode(struct span bytes, char *ret)
 
 static int base64_value(char c)
 {
-    const char *hit = c ? strchr(base64_digits, c) : NULL;
-
-    return hit ? (int)(hit - base64_digits) : -1;
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
 /* The 24 bits of four digits, of which the last `pad` are '='. -1: not base64, or bits lost in
@@ -131,62 +127,6 @@ int percent_decode(struct span s, char *ret, size_t *ret_len)
     return 0;
 }
 
-void http_date_print(int64_t wall_ns, char ret[HTTP_DATE_BYTES + 1])
-{
-    time_t seconds = wall_ns / (int64_t)NS_PER_SEC - (wall_ns % (int64_t)NS_PER_SEC < 0);
-    char text[64];
-    struct tm tm;
-
-    gmtime_r(&seconds, &tm);
-    snprintf(text, sizeof(text), "%s, %02d %s %04d %02d:%02d:%02d GMT", day_names[tm.tm_wday],
-             tm.tm_mday, month_names[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min,
-             tm.tm_sec);
-    memcpy(ret, text, HTTP_DATE_BYTES);
-    ret[HTTP_DATE_BYTES] = 0;
-}
-
-static int date_number(const char *at, unsigned digits)
-{
-    int v = 0;
-
-    for (unsigned i = 0; i < digits; i++) {
-        if (at[i] < '0' || at[i] > '9')
-            return -1;
-        v = v * 10 + (at[i] - '0');
-    }
-    return v;
-}
-
-static int month_index(const char *at)
-{
-    for (int i = 0; i < 12; i++)
-        if (memcmp(at, month_names[i], 3) == 0)
-            return i;
-    return -1;
-}
-
-/* The weekday is not checked against the date: peers get it wrong and nothing rests on it. */
-int http_date_parse(struct span s, int64_t *ret_ns)
-{
-    struct tm tm = {0};
-
-    if (s.len != HTTP_DATE_BYTES || memcmp(s.base + 3, ", ", 2) || memcmp(s.base + 25, " GMT", 4) ||
-        s.base[7] != ' ' || s.base[11] != ' ' || s.base[16] != ' ' || s.base[19] != ':' ||
-        s.base[22] != ':')
-        return -EINVAL;
-    tm.tm_mday = date_number(s.base + 5, 2);
-    tm.tm_mon = month_index(s.base + 8);
-    tm.tm_year = date_number(s.base + 12, 4) - 1900;
-    tm.tm_hour = date_number(s.base + 17, 2);
-    tm.tm_min = date_number(s.base + 20, 2);
-    tm.tm_sec = date_number(s.base + 23, 2);
-    if (tm.tm_mday < 1 || tm.tm_mday > 31 || tm.tm_mon < 0 || tm.tm_year < -300 || tm.tm_hour < 0 ||
-        tm.tm_hour > 23 || tm.tm_min < 0 || tm.tm_min > 59 || tm.tm_sec < 0 || tm.tm_sec > 60)
-        return -EINVAL;
-    *ret_ns = (int64_t)timegm(&tm) * (int64_t)NS_PER_SEC;
-    return 0;
-}
-
 void hex_encode(struct span bytes, char *ret)
 {
     for (size_t i = 0; i < bytes.len; i++) {
@@ -195,4 +135,90 @@ void hex_encode(struct span bytes, char *ret)
         ret[2 * i] = "0123456789abcdef"[c >> 4];
         ret[2 * i + 1] = "0123456789abcdef"[c & 15];
     }
+}
+
+int hex_decode(struct span text, void *ret, size_t *ret_len)
+{
+    unsigned char *out = ret;
+
+    if (text.len % 2)
+        return -EINVAL;
+    for (size_t i = 0; i < text.len; i++)
+        if (hex_value(text.base[i]) < 0)
+            return -EINVAL;
+    for (size_t i = 0; i < text.len / 2; i++)
+        out[i] =
+            (unsigned char)(hex_value(text.base[2 * i]) << 4 | hex_value(text.base[2 * i + 1]));
+    *ret_len = text.len / 2;
+    return 0;
+}
+
+void guid_print(const unsigned char guid[16], char ret[GUID_BYTES + 1])
+{
+    char *at = ret;
+
+    for (size_t i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            *at++ = '-';
+        hex_encode(span_from(guid + i, 1), at);
+        at += 2;
+    }
+    *at = '\0';
+}
+
+int guid_parse(struct span text, unsigned char ret[16])
+{
+    unsigned char guid[16];
+    size_t len;
+
+    if (text.len == GUID_BYTES + 2 && text.base[0] == '{' && text.base[GUID_BYTES + 1] == '}')
+        text = span_from(text.base + 1, GUID_BYTES);
+    if (text.len != GUID_BYTES)
+        return -EINVAL;
+    for (size_t i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10) {
+            if (text.base[0] != '-')
+                return -EINVAL;
+            text = span_skip(text, 1);
+        }
+        if (hex_decode(span_from(text.base, 2), guid + i, &len) < 0)
+            return -EINVAL;
+        text = span_skip(text, 2);
+    }
+    memcpy(ret, guid, sizeof(guid));
+    return 0;
+}
+
+/* Length of the well-formed sequence at the head of s, 0 if there is none. */
+static size_t utf8_sequence(struct span s)
+{
+    const unsigned char *at = (const unsigned char *)s.base;
+    size_t len = at[0] < 0x80 ? 1 : at[0] < 0xC2 ? 0 : at[0] < 0xE0 ? 2 : at[0] < 0xF0 ? 3 : 4;
+
+    if (len == 0 || len > s.len || at[0] > 0xF4)
+        return 0;
+    for (size_t i = 1; i < len; i++)
+        if ((at[i] & 0xC0) != 0x80)
+            return 0;
+    if ((at[0] == 0xE0 && at[1] < 0xA0) ||
+        (at[0] == 0xED && at[1] > 0x9F) || /* overlong, surrogate */
+        (at[0] == 0xF0 && at[1] < 0x90) || (at[0] == 0xF4 && at[1] > 0x8F)) /* overlong, > 10FFFF */
+        return 0;
+    return len;
+}
+
+int utf8_units(struct span text, size_t *ret_units)
+{
+    size_t units = 0;
+
+    while (text.len) {
+        size_t len = utf8_sequence(text);
+
+        if (len == 0)
+            return -EINVAL;
+        units += len == 4 ? 2 : 1;
+        text = span_skip(text, len);
+    }
+    *ret_units = units;
+    return 0;
 }

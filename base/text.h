@@ -1,8 +1,10 @@
-/* base/text.h - the encodings HTTP and the Blob service share: base64, percent, RFC 1123 dates.
+/* base/text.h - the encodings HTTP and the Blob service share: base64, percent, hex,
+ * GUIDs, UTF-8 (dates: base/date.h).
  * Pure; any thread. Decoders return -EINVAL and leave their outputs untouched on bad input. */
 #ifndef BASE_TEXT_H
 #define BASE_TEXT_H
 
+#include "base/date.h"
 #include "base/span.h"
 #include "base/util.h"
 
@@ -19,12 +21,16 @@ size_t percent_encode(struct span s, const char *keep, char *ret);
  * digits. */
 int percent_decode(struct span s, char *ret, size_t *ret_len) must_check;
 
-#define HTTP_DATE_BYTES 29 /* "Sun, 06 Nov 1994 08:49:37 GMT" */
-void http_date_print(int64_t wall_ns,
-                     char ret[HTTP_DATE_BYTES + 1]); /* whole seconds, rounded down */
-int http_date_parse(struct span s, int64_t *ret_ns) must_check;
-
 /* Lower-case hex of bytes, no terminator. */
 void hex_encode(struct span bytes, char *ret);
+int hex_decode(struct span text, void *ret, size_t *ret_len) must_check; /* room for text.len / 2 */
+
+#define GUID_BYTES 36
+void guid_print(const unsigned char guid[16], char ret[GUID_BYTES + 1]); /* lower-case */
+int guid_parse(struct span text, unsigned char ret[16]) must_check; /* 8-4-4-4-12, also in braces */
+
+/* -EINVAL unless well-formed: no surrogates, no overlong forms. Length in UTF-16 units, in which
+ * the service counts names. */
+int utf8_units(struct span text, size_t *ret_units) must_check;
 
 #endif

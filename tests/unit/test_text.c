@@ -84,15 +84,74 @@ static void test_http_date__both_ways_and_strict(void **state)
     assert_int_equal(http_date_parse(SPAN("Sun, 06 Nov 1994 28:49:37 GMT"), &ns), -EINVAL);
 }
 
+static void test_hex__round_trip_and_refusals(void **unused)
+{
+    char text[8], bytes[4];
+    size_t len;
+
+    hex_encode(SPAN("\x00\xff\x1a\x09"), text);
+    assert_memory_equal(text, "00ff1a09", 8);
+    assert_int_equal(hex_decode(SPAN("00fF1A09"), bytes, &len), 0);
+    assert_int_equal(len, 4);
+    assert_memory_equal(bytes, "\x00\xff\x1a\x09", 4);
+    assert_int_equal(hex_decode(SPAN("0"), bytes, &len), -EINVAL);
+    assert_int_equal(hex_decode(SPAN("0g"), bytes, &len), -EINVAL);
+}
+
+static void test_guid__round_trip_and_refusals(void **unused)
+{
+    static const char *const bad[] = {"",
+                                      "95e15e381dcc475f9b79984d1a4b07a1",
+                                      "95e15e38-1dcc-475f-9b79-984d1a4b07a",
+                                      "95e15e38-1dcc-475f-9b79-984d1a4b07a1x",
+                                      "95e15e38-1dcc-475f-9b79+984d1a4b07a1",
+                                      "95e15e38-1dcc-475f-9b79-984d1a4b07ag",
+                                      "(95e15e38-1dcc-475f-9b79-984d1a4b07a1)"};
+    unsigned char guid[16];
+    char text[GUID_BYTES + 1];
+
+    assert_int_equal(guid_parse(SPAN("95E15e38-1dcc-475f-9b79-984d1a4b07a1"), guid), 0);
+    guid_print(guid, text);
+    assert_string_equal(text, "95e15e38-1dcc-475f-9b79-984d1a4b07a1");
+    assert_int_equal(guid_parse(SPAN("{95e15e38-1dcc-475f-9b79-984d1a4b07a1}"), guid), 0);
+    for (size_t i = 0; i < countof(bad); i++)
+        assert_int_equal(guid_parse(span_of(bad[i]), guid), -EINVAL);
+}
+
+static void test_utf8__counts_utf16_units(void **unused)
+{
+    static const char *const bad[] = {"\x80",
+                                      "\xC0\x80",
+                                      "\xC3",
+                                      "\xE0\x80\x80",
+                                      "\xED\xA0\x80",
+                                      "\xF0\x80\x80\x80",
+                                      "\xF4\x90\x80\x80",
+                                      "\xFF",
+                                      "a\xC3"};
+    size_t units = 42;
+
+    assert_int_equal(utf8_units(SPAN("a\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80"), &units), 0);
+    assert_int_equal(units, 5);
+    for (size_t i = 0; i < countof(bad); i++)
+        assert_int_equal(utf8_units(span_of(bad[i]), &units), -EINVAL);
+    assert_int_equal(units, 5);
+}
+
 static void test_digest__published_values(void **state)
 {
     unsigned char mac[SHA256_BYTES], sum[MD5_BYTES];
     struct md5 *md5 = md5_new();
-    char hex[64];
+    char hex[64], long_key[131];
 
     hmac_sha256(SPAN("Jefe"), SPAN("what do ya want for nothing?"), mac); /* RFC 4231 case 2 */
     hex_encode(span_from(mac, 4), hex);
     assert_memory_equal(hex, "5bdcc146", 8);
+    memset(long_key, 0xaa, sizeof(long_key)); /* case 6 */
+    hmac_sha256(span_from(long_key, sizeof(long_key)),
+                SPAN("Test Using Larger Than Block-Size Key - Hash Key First"), mac);
+    hex_encode(span_from(mac, 4), hex);
+    assert_memory_equal(hex, "60e43159", 8);
     md5_add(md5, SPAN("123456"));
     md5_add(md5, SPAN("789"));
     md5_end(md5, sum);
@@ -114,6 +173,9 @@ int main(void)
         cmocka_unit_test(test_percent__keeps_unreserved_and_asked_for),
         cmocka_unit_test(test_percent__refuses_broken_escapes),
         cmocka_unit_test(test_http_date__both_ways_and_strict),
+        cmocka_unit_test(test_hex__round_trip_and_refusals),
+        cmocka_unit_test(test_guid__round_trip_and_refusals),
+        cmocka_unit_test(test_utf8__counts_utf16_units),
         cmocka_unit_test(test_digest__published_values),
     };
 
