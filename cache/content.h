@@ -1,0 +1,100 @@
+/* cache/content.h - what object.c, link.c, reader.c, fill.c, tier.c, evict.c, reaper.c and
+ * compact.c share. Private to them. Lock order: object lock, then evict's or tier's own; a table
+ * shard's lock is innermost. */
+#ifndef CACHE_CONTENT_H
+#define CACHE_CONTENT_H
+
+#include "cache/internal.h"
+
+#define TABLE_SHARDS  64
+#define TABLE_BUCKETS 1024 /* per shard */
+
+/* Objects in memory, by id. `moved` counts removals: who read rows without the lock inserts what it
+ * made of them only if nothing of the shard went out of memory meanwhile, since that may have
+ * changed the rows. */
+struct object_shard {
+    pthread_mutex_t lock;
+    uint64_t moved;
+    struct object *bucket[TABLE_BUCKETS];
+};
+
+struct tier;
+struct evict;
+struct keeper;
+
+struct content {
+    struct cache *cache;
+    _Atomic uint64_t counter; /* object ids of this epoch */
+    _Atomic int64_t bytes[4]; /* by enum object_state: extents of objects with rows */
+    struct tier *tier;        /* tier.c */
+    struct evict *evict;      /* evict.c */
+    struct keeper *keeper;    /* keeper.c: the background thread */
+    struct object_shard shards[TABLE_SHARDS];
+};
+
+/* ---- object.c ---- */
+struct cell *cell_new(struct slab_store *slabs, const struct extent *extent);
+struct cell *cell_ref(struct cell *cell);
+struct cell *
+cell_unref(struct cell *cell); /* NULL is fine; the last one of a doomed cell frees its slot */
+struct object *object_find(struct cache *cache, struct object_id id); /* memory only; NULL */
+bool object_id_eq(struct object_id a, struct object_id b);
+uint64_t object_id_hash(struct object_id id);
+void object_set_origin(struct object *object, uint64_t container, struct span blob,
+                       struct span etag);
+/* Lock held; takes the reference. The former cell is the caller's to doom and unref. */
+void object_set_cell(struct object *object, unsigned index, struct cell *cell);
+enum object_state object_state_locked(const struct object *object);
+/* After a change of the object is durable: what content_stats and eviction make of it. */
+void object_settled(struct object *object);
+
+/* ---- link.c ---- */
+#define LINK_RECORD 0 /* the user of a body located by its blob record */
+void object_add_link(struct object *object, uint64_t user,
+                     enum object_state state); /* object's lock held */
+
+/* ---- rows.c: keys and values of FAM_OBJECTS and FAM_SPACE (cache/FORMAT.md) ---- */
+#define OBJECT_KEY_MAX  25
+#define SPACE_KEY_BYTES 10
+#define EXTENT_ROW_MAX  (27 + 8 * EXTENT_UNITS_MAX)
+enum object_row { ROW_OBJECT = 0, ROW_EXTENT = 1, ROW_LINK = 2 };
+struct object_key {
+    char bytes[OBJECT_KEY_MAX];
+    size_t len;
+};
+struct object_key object_key(struct object_id id, enum object_row row, uint64_t number);
+struct object_key object_prefix(struct object_id id);
+int object_key_decode(struct span key, struct object_id *id, enum object_row *row,
+                      uint64_t *number) must_check;
+struct span object_key_span(const struct object_key *key);
+
+struct span object_row_encode(const struct object *object); /* malloc'ed */
+int object_row_decode(struct span row, struct object *object) must_check;
+size_t extent_row_encode(const struct extent *extent, char ret[EXTENT_ROW_MAX]);
+int extent_row_decode(struct span row, struct extent *ret) must_check;
+
+enum space_kind {
+    SPACE_LARGE = 1,
+    SPACE_SMALL = 2,
+    SPACE_RECORD = 3 /* small, located by a blob record */
+};
+struct space_row {
+    struct location at; /* from key and value */
+    uint32_t length, index;
+    struct object_id id;
+    enum space_kind kind;
+    enum object_state state; /* of SPACE_RECORD */
+    uint64_t container;      /* of SPACE_RECORD: whose record */
+    struct span blob;
+};
+void space_key_encode(const struct location *at, char ret[SPACE_KEY_BYTES]);
+struct span space_row_encode(const struct space_row *row); /* malloc'ed */
+int space_row_decode(struct span key, struct span value, struct space_row *ret) must_check;
+
+/* Entries that say or unsay where an extent lies. Object's lock held. */
+void change_put_extent(struct change *change, const struct object *object,
+                       const struct extent *extent);
+void change_delete_extent(struct change *change, const struct object *object,
+                          const struct extent *extent);
+
+#endif
