@@ -54,6 +54,7 @@ struct account {
         enum upstream_auth auth;
         struct span account, key; /* SharedKey; account defaults to name */
         struct span sas;          /* without '?' */
+        struct span secret_file;  /* where key or sas was read from: read again when it changes; empty: inline */
         struct span ca_file;      /* private CA, empty: the system's */
     } upstream;
 };
