@@ -38,7 +38,8 @@ static void breaker_open(struct breaker *breaker)
     breaker->pause_ns = MIN(pause * 2, BREAKER_PAUSE_MAX_NS);
 }
 
-/* While open, failures of requests sent before it opened change nothing: they are the same outage. */
+/* While open, failures of requests sent before it opened change nothing: they are the same outage.
+ */
 void breaker_failed(struct breaker *breaker)
 {
     breaker->failures++;

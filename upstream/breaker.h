@@ -21,13 +21,16 @@ struct breaker {
     uint64_t until_ns; /* open: monotonic end of the pause */
 };
 
-bool breaker_admit(struct breaker *breaker); /* may a request go now? It then owes one of the three below */
+bool breaker_admit(
+    struct breaker *breaker); /* may a request go now? It then owes one of the three below */
 void breaker_answered(struct breaker *breaker);
 void breaker_failed(struct breaker *breaker);
-void breaker_abandoned(struct breaker *breaker);       /* cancelled: says nothing of the WAN */
-uint64_t breaker_wait_ns(const struct breaker *breaker); /* until a request may be admitted; 0: now */
+void breaker_abandoned(struct breaker *breaker); /* cancelled: says nothing of the WAN */
+uint64_t
+breaker_wait_ns(const struct breaker *breaker); /* until a request may be admitted; 0: now */
 
-/* Pause before the attempt after `attempts` failed ones: doubling from min to max, the upper half jittered. */
+/* Pause before the attempt after `attempts` failed ones: doubling from min to max, the upper half
+ * jittered. */
 uint64_t backoff_ns(unsigned attempts, uint64_t min_ns, uint64_t max_ns);
 
 #endif

@@ -3,8 +3,8 @@
  * Own threads with a curl multi handle each; completions come back on the caller's loop. Errors:
  * -ENOENT the cloud says absent; -EHOSTUNREACH no answer within the budget or the breaker is open;
  * -EACCES it refuses our credentials; -ESTALE what it has now is another version; -EPROTO nonsense;
- * -EBUSY too many calls wait (UPSTREAM_CALLS_MAX). Every call sets done->cancel; a cancelled call leaves
- * its request running, the cache learns the answer. */
+ * -EBUSY too many calls wait (UPSTREAM_CALLS_MAX). Every call sets done->cancel; a cancelled call
+ * leaves its request running, the cache learns the answer. */
 #ifndef UPSTREAM_UPSTREAM_H
 #define UPSTREAM_UPSTREAM_H
 
@@ -17,25 +17,28 @@ struct upstream;
 struct upstream_conf {
     struct cache *cache;
     const struct accounts *accounts;
-    struct workers *workers;       /* cache_upload_next reads the index */
-    unsigned connections;          /* per account, 0: 32 */
+    struct workers *workers;                       /* cache_upload_next reads the index */
+    unsigned connections;                          /* per account, 0: 32 */
     uint64_t connect_timeout_ms, stall_timeout_ms; /* 0: 5 000, 30 000 */
-    uint64_t block_bytes;          /* of uploads, 0: 8 MiB */
+    uint64_t block_bytes;                          /* of uploads, 0: 8 MiB */
 };
 /* Main thread. Starts threads and the write-back of every account that has an upstream. */
 int upstream_open_all(const struct upstream_conf *conf, struct upstream **ret) must_check;
 /* Stops after what is in flight, at most grace_ns; nothing is lost: the queue is in the cache. */
 struct upstream *upstream_close(struct upstream *upstream, uint64_t grace_ns);
 
-/* Loop thread. Unknown or expired name: one ranged GET (HEAD if empty), single flight; done at its head.
- * first: bytes the caller will read (len 0: none, a HEAD). The container's name comes from the cache. */
+/* Loop thread. Unknown or expired name: one ranged GET (HEAD if empty), single flight; done at its
+ * head. first: bytes the caller will read (len 0: none, a HEAD). The container's name comes from
+ * the cache. */
 void upstream_open(struct upstream *upstream, const struct name *name, struct range first,
                    struct blob **ret, struct completion *done);
-/* Expired name whose version is held here: asked with If-None-Match, the bytes stay. After budget_ns
- * -ETIMEDOUT: serve what is held or refuse; the request goes on and teaches the cache. Single flight. */
+/* Expired name whose version is held here: asked with If-None-Match, the bytes stay. After
+ * budget_ns -ETIMEDOUT: serve what is held or refuse; the request goes on and teaches the cache.
+ * Single flight. */
 void upstream_revalidate(struct upstream *upstream, struct blob *held, uint64_t budget_ns,
                          struct blob **ret, struct completion *done);
-/* Unknown container: Get Container Properties, single flight. 0, -ENOENT, ... ; the cache has learned it. */
+/* Unknown container: Get Container Properties, single flight. 0, -ENOENT, ... ; the cache has
+ * learned it. */
 void upstream_open_container(struct upstream *upstream, uint32_t account, struct span name,
                              struct completion *done);
 /* Starts or joins; done when gap.start flows (call reader_next again) or cannot. */

@@ -1,0 +1,3 @@
+/* upstream/metrics.c - see base/metrics.h */
+#include "upstream/metrics.h"
+#include "base/metrics_define.h"

@@ -1,0 +1,62 @@
+/* upstream/remote.h - the cloud behind one account: where it is, its breaker, its connections and
+ * what it has shown that it can do. Upstream thread only, but the stats. */
+#ifndef UPSTREAM_REMOTE_H
+#define UPSTREAM_REMOTE_H
+
+#include <stdatomic.h>
+
+#include "upstream/breaker.h"
+#include "upstream/client.h"
+#include "upstream/credential.h"
+#include "upstream/request.h"
+
+#define AZURE_VERSION          "2023-11-03" /* startFrom, CRC64 both ways; Azurite knows it */
+#define REMOTE_CONNECTIONS_DEF 32
+#define REMOTE_READS_RESERVED  4 /* connections uploads leave to reads */
+#define CONNECT_TIMEOUT_DEF_MS 5000
+#define STALL_TIMEOUT_DEF_MS   30000
+
+/* How a fetched range is proved, best first; a cloud that refuses one is asked for the next. */
+enum range_check { RANGE_CRC64, RANGE_MD5, RANGE_LENGTH };
+
+struct remote_conf {
+    unsigned connections;
+    uint64_t connect_timeout_ms, stall_timeout_ms;
+};
+
+struct remote {
+    const struct account *account;
+    struct client *client;
+    struct credential *credential;
+    struct remote_conf conf;
+    struct breaker breaker;
+    struct span origin; /* scheme://host[:port] */
+    struct span base;   /* path of the endpoint, "" or /account */
+    char *ca_file;      /* NULL: the system's */
+    enum range_check range_check;
+    bool upload_crc64_refused, start_from_ignored;
+    struct {
+        struct request *head, **tail;
+        unsigned count;
+    } waiting[PRIORITIES];
+    struct request *running;
+    unsigned running_count, running_uploads;
+    void (*on_online)(void *arg); /* the breaker has closed again */
+    void *on_online_arg;
+    struct {
+        _Atomic bool online;
+        _Atomic uint64_t requests, errors, bytes_in, bytes_out, retries;
+    } stats;
+};
+
+struct remote *remote_new(const struct account *account, struct client *client,
+                          const struct remote_conf *conf);
+struct remote *remote_free(struct remote *remote); /* no request may be started; NULL is fine */
+void remote_cancel_all(struct remote *remote);     /* shutdown: every started request ends */
+
+/* request.c's. */
+void remote_queue(struct remote *remote, struct request *request);
+void remote_ended(struct remote *remote, struct request *request, int err);
+void remote_forget(struct remote *remote, struct request *request); /* a waiting one is cancelled */
+
+#endif

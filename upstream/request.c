@@ -1,0 +1,412 @@
+/* upstream/request.c - builds, signs and runs one request on a curl easy handle.
+ *
+ * curl's callbacks run inside client_round; they only copy, count and call the two hooks. What ends
+ * a request is always a post, so no op is resumed from within curl. */
+#include "upstream/request.h"
+
+#include <curl/curl.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "upstream/client.h"
+#include "upstream/metrics.h"
+#include "upstream/remote.h"
+
+#define RECEIVE_BUFFER_BYTES (256L << 10)
+#define SEND_BUFFER_BYTES    (256L << 10)
+
+static const struct span method_names[] = {SPAN("GET"), SPAN("HEAD"), SPAN("PUT"), SPAN("DELETE")};
+
+/* ---- building ---- */
+
+void request_init(struct request *request, struct remote *remote, enum request_method method,
+                  enum request_priority priority)
+{
+    struct arena *arena = request->arena;
+
+    assert(request->state == REQUEST_IDLE);
+    if (arena)
+        arena_reset(arena);
+    else
+        arena = arena_new();
+    *request =
+        (struct request){.remote = remote, .arena = arena, .method = method, .priority = priority};
+}
+
+void request_done(struct request *request)
+{
+    assert(request->state == REQUEST_IDLE);
+    request->arena = arena_free(request->arena);
+}
+
+static struct span encode(struct arena *arena, struct span s, const char *keep)
+{
+    char *text = arena_alloc(arena, s.len * 3 + 1);
+
+    return span_from(text, percent_encode(s, keep, text));
+}
+
+void request_path(struct request *request, struct span container, struct span blob)
+{
+    struct span encoded = encode(request->arena, blob, "/");
+
+    request->path = arena_printf(request->arena, "%.*s/%.*s%s%.*s", SPAN_FMT(request->remote->base),
+                                 SPAN_FMT(container), blob.len ? "/" : "", SPAN_FMT(encoded));
+}
+
+static void pair_add(struct arena *arena, struct pair **pairs, unsigned *count, unsigned room,
+                     struct pair pair)
+{
+    if (*count == room) /* room grows by doubling, told by the count itself: 8, 16, 32... */
+        *pairs =
+            arena_grow(arena, *pairs, room * sizeof(pair), (room ? room * 2 : 8) * sizeof(pair));
+    (*pairs)[(*count)++] = pair;
+}
+
+static unsigned pair_room(unsigned count) /* of an array that holds count pairs */
+{
+    unsigned room = 8;
+
+    while (room < count)
+        room *= 2;
+    return count ? room : 0;
+}
+
+void request_query(struct request *request, const char *name, struct span value)
+{
+    struct pair pair = {span_of(name), arena_copy(request->arena, value)};
+
+    pair_add(request->arena, &request->query, &request->query_count,
+             pair_room(request->query_count), pair);
+}
+
+void request_header(struct request *request, struct span name, struct span value)
+{
+    struct pair pair = {arena_copy(request->arena, name), arena_copy(request->arena, value)};
+
+    pair_add(request->arena, &request->headers, &request->header_count,
+             pair_room(request->header_count), pair);
+}
+
+struct span answer_header(const struct answer *answer, struct span name)
+{
+    for (unsigned i = 0; i < answer->header_count; i++)
+        if (span_eq_nocase(answer->headers[i].name, name))
+            return answer->headers[i].value;
+    return (struct span){NULL, 0};
+}
+
+/* ---- curl's callbacks ---- */
+
+static void
+head_reset(struct request *request) /* an interim answer (100) is followed by another head */
+{
+    request->answer = (struct answer){0};
+}
+
+static void head_complete(struct request *request)
+{
+    long status = 0;
+
+    curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
+    if (status < 200)
+        return;
+    request->head_done = true;
+    request->answer.status = (int)status;
+    request->answer.code = answer_header(&request->answer, SPAN("x-ms-error-code"));
+    if (request->on_head)
+        request->on_head(request);
+}
+
+static size_t on_header(char *base, size_t size, size_t n, void *arg)
+{
+    struct request *request = arg;
+    struct span line = span_from(base, size * n), value;
+    struct pair *headers = (struct pair *)request->answer.headers;
+    struct pair pair;
+
+    request->head_bytes += line.len;
+    if (request->head_bytes > ANSWER_HEAD_BYTES_MAX)
+        return 0;
+    while (line.len && (line.base[line.len - 1] == '\n' || line.base[line.len - 1] == '\r'))
+        line.len--;
+    if (span_starts(line, SPAN("HTTP/"))) {
+        head_reset(request);
+        return size * n;
+    }
+    if (!line.len) {
+        head_complete(request);
+        return size * n;
+    }
+    pair.name = arena_copy(request->arena, span_cut(line, ':', &value));
+    pair.value = arena_copy(request->arena, span_trim(value));
+    pair_add(request->arena, &headers, &request->answer.header_count,
+             pair_room(request->answer.header_count), pair);
+    request->answer.headers = headers;
+    return size * n;
+}
+
+static size_t on_receive(char *base, size_t size, size_t n, void *arg)
+{
+    struct request *request = arg;
+    size_t bytes = size * n;
+    int rc = 0;
+
+    if (answer_ok(&request->answer) && request->on_body)
+        rc = request->on_body(request, span_from(base, bytes));
+    if (rc == REQUEST_PAUSE) {
+        request->paused = true;
+        return CURL_WRITEFUNC_PAUSE;
+    }
+    request->answer.body_bytes += bytes;
+    atomic_fetch_add_explicit(&request->remote->stats.bytes_in, bytes, memory_order_relaxed);
+    STAT_ADD(upstream_bytes_in, bytes);
+    request->abort_err = rc;
+    return rc ? 0 : bytes;
+}
+
+static size_t on_send(char *into, size_t size, size_t n, void *arg)
+{
+    struct request *request = arg;
+    size_t bytes = MIN(size * n, request->body.len - request->body_sent);
+
+    if (bytes)
+        memcpy(into, request->body.base + request->body_sent, bytes);
+    request->body_sent += bytes;
+    atomic_fetch_add_explicit(&request->remote->stats.bytes_out, bytes, memory_order_relaxed);
+    STAT_ADD(upstream_bytes_out, bytes);
+    return bytes;
+}
+
+static int on_seek(void *arg, curl_off_t offset,
+                   int origin) /* a kept connection had died: send again */
+{
+    struct request *request = arg;
+
+    if (origin != SEEK_SET || offset < 0 || (size_t)offset > request->body.len)
+        return CURL_SEEKFUNC_FAIL;
+    request->body_sent = (size_t)offset;
+    return CURL_SEEKFUNC_OK;
+}
+
+/* ---- sending ---- */
+
+static void request_sign(struct request *request)
+{
+    struct signable what;
+    struct span authorization;
+    char date[HTTP_DATE_BYTES + 1];
+
+    http_date_print(clock_wall_ns(), date);
+    request_header(request, SPAN("x-ms-date"), span_of(date));
+    request_header(request, SPAN("x-ms-version"), SPAN(AZURE_VERSION));
+    what = (struct signable){
+        .method = method_names[request->method],
+        .path = request->path,
+        .query = request->query,
+        .query_count = request->query_count,
+        .headers = request->headers,
+        .header_count = request->header_count,
+        .body_bytes = request->body.len,
+    };
+    authorization = credential_sign(request->remote->credential, request->arena, &what);
+    if (authorization.len)
+        request_header(request, SPAN("Authorization"), authorization);
+}
+
+static struct span request_url(struct request *request)
+{
+    struct arena *arena = request->arena;
+    struct span sas = credential_sas(request->remote->credential);
+    struct span url =
+        arena_printf(arena, "%.*s%.*s", SPAN_FMT(request->remote->origin), SPAN_FMT(request->path));
+    const char *mark = "?";
+
+    for (unsigned i = 0; i < request->query_count; i++) {
+        struct span value = encode(arena, request->query[i].value, "");
+
+        url = arena_printf(arena, "%.*s%s%.*s=%.*s", SPAN_FMT(url), mark,
+                           SPAN_FMT(request->query[i].name), SPAN_FMT(value));
+        mark = "&";
+    }
+    if (sas.len)
+        url = arena_printf(arena, "%.*s%s%.*s", SPAN_FMT(url), mark, SPAN_FMT(sas));
+    return url; /* arena_printf terminates */
+}
+
+static struct curl_slist *header_list(struct request *request)
+{
+    /* No 100-continue round trip, no content type curl would invent. */
+    struct curl_slist *list = curl_slist_append(NULL, "Expect:");
+
+    for (unsigned i = 0; i < request->header_count; i++) {
+        const struct pair *h = &request->headers[i];
+        struct span line =
+            h->value.len
+                ? arena_printf(request->arena, "%.*s: %.*s", SPAN_FMT(h->name), SPAN_FMT(h->value))
+                : arena_printf(request->arena, "%.*s;",
+                               SPAN_FMT(h->name)); /* curl's "empty value" */
+
+        list = curl_slist_append(list, line.base);
+    }
+    return list;
+}
+
+static void set_method(struct request *request)
+{
+    CURL *easy = request->easy;
+
+    if (request->method == METHOD_HEAD)
+        curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+    else if (request->method == METHOD_DELETE)
+        curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, "DELETE");
+    if (request->method != METHOD_PUT)
+        return;
+    curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
+    curl_easy_setopt(easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)request->body.len);
+    curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_send);
+    curl_easy_setopt(easy, CURLOPT_READDATA, request);
+    curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_seek);
+    curl_easy_setopt(easy, CURLOPT_SEEKDATA, request);
+    curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER_BYTES);
+}
+
+static void set_transport(struct request *request)
+{
+    const struct remote_conf *conf = &request->remote->conf;
+    CURL *easy = request->easy;
+
+    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+    curl_easy_setopt(easy, CURLOPT_PROXY, "");      /* no surprise from the environment */
+    curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L); /* ".." and "//" are legal in blob names */
+    curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER_BYTES);
+    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)conf->connect_timeout_ms);
+    curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)((conf->stall_timeout_ms + 999) / 1000));
+    if (request->remote->ca_file)
+        curl_easy_setopt(easy, CURLOPT_CAINFO, request->remote->ca_file);
+}
+
+static void set_callbacks(struct request *request)
+{
+    CURL *easy = request->easy;
+
+    curl_easy_setopt(easy, CURLOPT_PRIVATE, request);
+    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(easy, CURLOPT_HEADERDATA, request);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_receive);
+    curl_easy_setopt(easy, CURLOPT_WRITEDATA, request);
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->failure);
+}
+
+void request_send(struct request *request)
+{
+    struct client *client = request->remote->client;
+
+    request->started_ns = clock_mono_ns();
+    request_sign(request);
+    request->easy = client_easy_get(client);
+    set_transport(request);
+    set_method(request);
+    set_callbacks(request);
+    request->header_list = header_list(request);
+    curl_easy_setopt(request->easy, CURLOPT_HTTPHEADER, request->header_list);
+    curl_easy_setopt(request->easy, CURLOPT_URL, request_url(request).base);
+    atomic_fetch_add_explicit(&request->remote->stats.requests, 1, memory_order_relaxed);
+    STAT_INC(upstream_requests);
+    if (client_add(client, request->easy))
+        request_end(request, -EIO);
+}
+
+/* ---- ending ---- */
+
+static int transport_error(CURLcode code)
+{
+    switch (code) {
+    case CURLE_OK:
+        return 0;
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CACERT_BADFILE:
+        return -EHOSTUNREACH;
+    case CURLE_OPERATION_TIMEDOUT:
+        return -ETIMEDOUT;
+    case CURLE_GOT_NOTHING:
+    case CURLE_PARTIAL_FILE:
+    case CURLE_RECV_ERROR:
+    case CURLE_SEND_ERROR:
+        return -ECONNRESET;
+    default:
+        return -EPROTO;
+    }
+}
+
+/* Back to idle, its connection and handle given up. */
+static void request_release(struct request *request)
+{
+    if (!request->easy)
+        return;
+    client_remove(request->remote->client, request->easy);
+    client_easy_put(request->remote->client, request->easy);
+    request->easy = NULL;
+    curl_slist_free_all(request->header_list);
+    request->header_list = NULL;
+}
+
+void request_end(struct request *request, int err)
+{
+    struct completion *done = request->done;
+
+    request_release(request);
+    request->done = NULL;
+    remote_ended(request->remote, request, err);
+    request->state = REQUEST_IDLE;
+    completion_post(done, err);
+}
+
+void request_transfer_ended(struct request *request, int curl_code)
+{
+    int err = transport_error((CURLcode)curl_code);
+
+    if (request->abort_err)
+        err = request->abort_err;
+    /* An early refusal closes while we still send: the answer counts, not the broken pipe. */
+    else if (err == -ECONNRESET && request->head_done && request->answer.status >= 300)
+        err = 0;
+    else if (!err && !request->head_done)
+        err = -EPROTO;
+    request_end(request, err);
+}
+
+void request_start(struct request *request, struct completion *done)
+{
+    assert(request->state == REQUEST_IDLE && loop_is_mine(done->loop));
+    request->done = done;
+    request->state = REQUEST_WAITING;
+    remote_queue(request->remote, request);
+}
+
+void request_resume(struct request *request)
+{
+    if (request->state != REQUEST_RUNNING || !request->paused)
+        return;
+    request->paused = false;
+    curl_easy_pause(request->easy,
+                    CURLPAUSE_CONT); /* gives the bytes again; the next round goes on */
+}
+
+void request_cancel(struct request *request)
+{
+    if (request->state == REQUEST_IDLE)
+        return;
+    if (request->state == REQUEST_WAITING)
+        remote_forget(request->remote, request);
+    request_end(request, -ECANCELED);
+}
