@@ -8,6 +8,7 @@
 #define CACHE_RECORD_H
 
 #include "cache/cache.h"
+#include "cache/object.h"
 #include "cache/slab.h"
 
 #define ROW_FORMAT         1
@@ -38,10 +39,12 @@ void row_space_done(struct row_space *space);
 /* ---- blobs: container u64, name. versions: container u64, name, 0, etag u64: kept for an upload
  * ---- */
 
-enum blob_state {
-    BLOB_LIVE = 1,
-    BLOB_TOMBSTONE = 2, /* deleted here; the cloud may still have it */
-    BLOB_CLOUD = 3,     /* learned from a listing: described, content never opened, no manifest */
+enum blob_state { /* BLOB_ABSENT is never stored */
+                  BLOB_LIVE = 1,
+                  BLOB_TOMBSTONE = 2, /* deleted here; the cloud may still have it */
+                  BLOB_CLOUD =
+                      3, /* learned from a listing: described, content never opened, no manifest */
+                  BLOB_ABSENT = 4, /* the cloud said so; in memory only */
 };
 struct blob_row {
     enum blob_state state;
@@ -49,8 +52,9 @@ struct blob_row {
     uint64_t manifest;         /* 0: no content, or located */
     bool located;              /* a small body: no object row, no manifest */
     struct object_id object;
-    struct extent extent; /* one unit at most */
-    bool confirmed;       /* tombstone: the cloud has deleted it too */
+    struct extent extent;           /* of a located body: one unit */
+    enum object_state object_state; /* likewise */
+    bool confirmed;                 /* tombstone: the cloud has deleted it too */
     struct span unknown;
 };
 void key_blob(struct row_bytes *ret, uint64_t container, struct span blob);
@@ -80,25 +84,22 @@ void manifest_row_add(struct row_bytes *ret, const struct manifest_piece *piece)
 /* 1: *ret; 0: the end; -EBADMSG. *cursor starts at 0. */
 int manifest_row_next(struct span value, size_t *cursor, struct manifest_piece *ret) must_check;
 
-/* ---- blocks: container u64, name, 0, generation u64, block id; the row without id and generation
- * is the head of the name: the generation that counts. Rows of older generations are garbage ----
- */
+/* ---- blocks: container u64, name, 0, generation u64, tick u64, block id. A generation is what one
+ * commit takes or drops; of one id in it the row with the highest tick counts ---- */
 struct staged_row {
     struct object_id object;
-    uint64_t length, user; /* user: of its object link */
+    uint64_t length;
+    uint64_t user; /* of its object's link: the tick in the key */
     int64_t staged_ns;
     struct span unknown;
 };
+void key_stage(struct row_bytes *ret, uint64_t container, struct span blob, uint64_t generation);
 void key_staged(struct row_bytes *ret, uint64_t container, struct span blob, uint64_t generation,
-                struct span id);
-void key_staged_head(struct row_bytes *ret, uint64_t container, struct span blob);
-/* *generation 0 and empty *id: a head. */
+                uint64_t tick, struct span id);
 int key_staged_decode(struct span key, uint64_t *container, struct span *blob, uint64_t *generation,
                       struct span *id) must_check;
 void staged_row_encode(struct row_bytes *ret, const struct staged_row *row);
 int staged_row_decode(struct span value, struct staged_row *ret) must_check;
-void staged_head_encode(struct row_bytes *ret, uint64_t generation);
-int staged_head_decode(struct span value, uint64_t *generation) must_check;
 
 /* ---- containers: account u32, name ---- */
 struct container_row {
@@ -113,6 +114,13 @@ int container_row_decode(struct span value, struct container_row *ret,
                          struct row_space *space) must_check;
 
 /* ---- uploads: seq u64. upload_names: container u64, name -> seq of the newest ---- */
+enum upload_base {
+    ROW_BASE_ANY,
+    ROW_BASE_ABSENT,
+    ROW_BASE_ETAG,
+    ROW_BASE_FORMER /* what the one before
+                      produces */
+};
 struct upload_row {
     enum upload_kind kind;
     uint32_t account, contract;
@@ -120,7 +128,7 @@ struct upload_row {
     struct span container_name, blob;
     uint64_t etag;  /* of the version (blobs or versions row); container: its etag */
     uint64_t batch; /* order = safe: of its scope */
-    enum { ROW_BASE_ANY, ROW_BASE_ABSENT, ROW_BASE_ETAG, ROW_BASE_FORMER } base;
+    enum upload_base base;
     struct span base_etag;
     int64_t queued_ns; /* wall clock */
     struct span held;  /* why it is held; empty: it is not */
@@ -152,8 +160,8 @@ int known_row_decode(struct span value, struct known_row *ret) must_check;
 
 /* ---- meta: by name ---- */
 #define META_TICK           SPAN("tick") /* u64: no tick above it was given out */
-#define META_DROP_BLOCKS    'b'          /* 'b', staged key up to the generation: rows to free */
-#define META_DROP_CONTAINER 'c' /* 'c', container u64: rows of a deleted container to free */
+#define META_DROP_BLOCKS    'b'          /* 'b', key_stage: rows to free */
+#define META_DROP_CONTAINER 'c'          /* 'c', container u64: rows of a deleted one to free */
 void meta_u64_encode(struct row_bytes *ret, uint64_t v);
 int meta_u64_decode(struct span value, uint64_t *ret) must_check;
 

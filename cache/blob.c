@@ -1,0 +1,316 @@
+/* cache/blob.c - descriptors: one version's record and content in memory, made from a change or a
+ * row. Immutable once made; the last reference, on any thread, drops its objects. */
+#include "cache/names.h"
+
+#include <stdatomic.h>
+
+#include "base/log.h"
+
+/* ---- copying a record with all its spans into one piece of memory ---- */
+
+struct copier {
+    char *at;
+};
+
+static struct span copy_span(struct copier *copier, struct span s)
+{
+    struct span copy = span_from(copier->at, s.len);
+
+    if (!s.len)
+        return (struct span){NULL, 0};
+    memcpy(copier->at, s.base, s.len);
+    copier->at += s.len;
+    return copy;
+}
+
+static size_t record_bytes(const struct blob_record *r)
+{
+    size_t bytes = r->content_type.len + r->content_encoding.len + r->content_language.len +
+                   r->content_disposition.len + r->cache_control.len + r->content_md5.len +
+                   r->cloud_etag.len + r->metadata_count * sizeof(struct pair);
+
+    for (unsigned i = 0; i < r->metadata_count; i++)
+        bytes += r->metadata[i].name.len + r->metadata[i].value.len;
+    return bytes;
+}
+
+/* pairs: room for the metadata, aligned. */
+static void record_copy(struct copier *copier, struct pair *pairs, const struct blob_record *from,
+                        struct blob_record *ret)
+{
+    *ret = *from;
+    ret->content_type = copy_span(copier, from->content_type);
+    ret->content_encoding = copy_span(copier, from->content_encoding);
+    ret->content_language = copy_span(copier, from->content_language);
+    ret->content_disposition = copy_span(copier, from->content_disposition);
+    ret->cache_control = copy_span(copier, from->cache_control);
+    ret->content_md5 = copy_span(copier, from->content_md5);
+    ret->cloud_etag = copy_span(copier, from->cloud_etag);
+    for (unsigned i = 0; i < from->metadata_count; i++)
+        pairs[i] = (struct pair){copy_span(copier, from->metadata[i].name),
+                                 copy_span(copier, from->metadata[i].value)};
+    ret->metadata = pairs;
+}
+
+static size_t ids_bytes(const struct span *ids, size_t n)
+{
+    size_t bytes = ids ? n * sizeof(*ids) : 0;
+
+    for (size_t i = 0; ids && i < n; i++)
+        bytes += ids[i].len;
+    return bytes;
+}
+
+struct blob *blob_new(struct cache *cache, const struct blob_parts *parts)
+{
+    size_t bytes = sizeof(struct blob) + record_bytes(parts->record) + parts->name.len +
+                   parts->unknown.len + ids_bytes(parts->ids, parts->piece_count);
+    struct blob *blob = xcalloc(1, bytes);
+    struct pair *pairs = (struct pair *)(void *)(blob + 1);
+    struct span *ids = (struct span *)(void *)(pairs + parts->record->metadata_count);
+    struct copier copier = {(char *)(ids + (parts->ids ? parts->piece_count : 0))};
+
+    blob->refs = 1;
+    blob->cache = cache;
+    blob->state = parts->state;
+    blob->manifest = parts->manifest;
+    blob->located = parts->located;
+    blob->confirmed = parts->confirmed;
+    blob->name =
+        (struct name){.container = parts->container, .blob = copy_span(&copier, parts->name)};
+    record_copy(&copier, pairs, parts->record, &blob->record);
+    blob->unknown = copy_span(&copier, parts->unknown);
+    if (parts->ids) {
+        for (size_t i = 0; i < parts->piece_count; i++)
+            ids[i] = copy_span(&copier, parts->ids[i]);
+        blob->ids = ids;
+    }
+    blob->piece_count = parts->piece_count;
+    blob->pieces = xmalloc(parts->piece_count * sizeof(*blob->pieces));
+    if (parts->piece_count)
+        memcpy(blob->pieces, parts->pieces, parts->piece_count * sizeof(*blob->pieces));
+    blob->bytes = bytes + parts->piece_count * sizeof(*blob->pieces);
+    blob->hash = names_hash(cache, parts->container, parts->name);
+    return blob;
+}
+
+struct blob *blob_with_record(const struct blob *blob, const struct blob_record *record)
+{
+    for (size_t i = 0; i < blob->piece_count; i++)
+        object_ref(blob->pieces[i].object);
+    return blob_new(blob->cache, &(struct blob_parts){
+                                     .container = blob->name.container,
+                                     .name = blob->name.blob,
+                                     .state = blob->state,
+                                     .record = record,
+                                     .manifest = blob->manifest,
+                                     .located = blob->located,
+                                     .confirmed = blob->confirmed,
+                                     .pieces = blob->pieces,
+                                     .piece_count = blob->piece_count,
+                                     .ids = blob->ids,
+                                     .unknown = blob->unknown,
+                                 });
+}
+
+/* ---- from rows ---- */
+
+struct loading {
+    struct piece *pieces;
+    size_t count, room;
+};
+
+static void loading_done(struct loading *loading)
+{
+    for (size_t i = 0; i < loading->count; i++)
+        object_unref(loading->pieces[i].object);
+    free(loading->pieces);
+}
+
+static void loading_add(struct loading *loading, struct object *object, uint64_t offset,
+                        uint64_t length)
+{
+    if (loading->count == loading->room) {
+        loading->room = loading->room ? loading->room * 2 : 4;
+        loading->pieces = xrealloc(loading->pieces, loading->room * sizeof(*loading->pieces));
+    }
+    loading->pieces[loading->count++] = (struct piece){object, offset, length};
+}
+
+static int load_manifest_row(struct cache *cache, struct span value, struct loading *loading)
+{
+    struct manifest_piece piece;
+    struct object *object;
+    size_t cursor = 0;
+    int err;
+
+    while ((err = manifest_row_next(value, &cursor, &piece)) > 0) {
+        if ((err = object_get(cache, piece.object, &object)) < 0)
+            return err;
+        loading_add(loading, object, piece.offset, piece.length);
+    }
+    return err;
+}
+
+static int load_manifest(struct cache *cache, const struct index_view *view, uint64_t manifest,
+                         struct loading *loading)
+{
+    _cleanup_(row_bytes_done) struct row_bytes from = {0}, to = {0};
+    struct index_iter *iter;
+    int err = 0;
+
+    key_manifest(&from, manifest, 0);
+    key_manifest(&to, manifest + 1, 0);
+    iter = index_iter_new(cache->index, view, FAM_MANIFESTS, row_span(&from), row_span(&to));
+    for (; !err && index_iter_valid(iter); index_iter_next(iter))
+        err = load_manifest_row(cache, index_iter_value(iter), loading);
+    if (!err)
+        err = index_iter_err(iter);
+    index_iter_free(iter);
+    return err;
+}
+
+static int load_located(struct cache *cache, uint64_t container, struct span name,
+                        const struct blob_row *row, struct loading *loading)
+{
+    struct record_body body = {
+        .id = row->object,
+        .crc64 = row->record.content_crc64,
+        .extent = row->extent,
+        .state = row->object_state,
+        .origin_container = container,
+        .origin_blob = name,
+        .origin_etag = row->record.cloud_etag,
+    };
+    struct object *object;
+    int err = object_get_record(cache, &body, &object);
+
+    if (!err)
+        loading_add(loading, object, 0, row->record.length);
+    return err;
+}
+
+static bool length_fits(const struct loading *loading, uint64_t length)
+{
+    for (size_t i = 0; i < loading->count; i++)
+        length -= loading->pieces[i].length;
+    return length == 0;
+}
+
+int blob_load(struct cache *cache, const struct index_view *view, uint64_t container,
+              struct span name, struct span value, struct blob **ret)
+{
+    _cleanup_(row_space_done) struct row_space space = {0};
+    _cleanup_(loading_done) struct loading loading = {0};
+    struct blob_row row;
+    int err = blob_row_decode(value, &row, &space);
+
+    if (!err && row.located)
+        err = load_located(cache, container, name, &row, &loading);
+    else if (!err && row.manifest)
+        err = load_manifest(cache, view, row.manifest, &loading);
+    if (!err && row.state == BLOB_LIVE && !length_fits(&loading, row.record.length))
+        err = -ENOENT; /* rows of the manifest were reaped between two reads */
+    if (err)
+        return err;
+    *ret = blob_new(cache, &(struct blob_parts){
+                               .container = container,
+                               .name = name,
+                               .state = row.state,
+                               .record = &row.record,
+                               .manifest = row.manifest,
+                               .located = row.located,
+                               .confirmed = row.confirmed,
+                               .pieces = loading.pieces,
+                               .piece_count = loading.count,
+                               .unknown = row.unknown,
+                           });
+    loading.count = 0; /* the references are the blob's */
+    return 0;
+}
+
+/* ---- to rows ---- */
+
+enum object_state blob_object_state(const struct blob_record *record)
+{
+    if (record->sole)
+        return OBJECT_SOLE;
+    return record->durability == DURABILITY_CLOUD ? OBJECT_CLEAN : OBJECT_DIRTY;
+}
+
+void blob_row_of(const struct blob *blob, struct row_bytes *ret)
+{
+    struct blob_row row = {
+        .state = blob->state,
+        .record = blob->record,
+        .manifest = blob->manifest,
+        .located = blob->located,
+        .confirmed = blob->confirmed,
+        .unknown = blob->unknown,
+    };
+
+    if (blob->located) {
+        struct object *object = blob->pieces[0].object;
+
+        if (!object_extent(object, 0, &row.extent)) /* evicted: the row says so by generation 0 */
+            row.extent = (struct extent){.length = (uint32_t)blob->record.length};
+        row.object = object->id;
+        row.object_state = blob_object_state(&blob->record);
+    }
+    blob_row_encode(ret, &row);
+}
+
+bool blob_is_there(const struct blob *blob)
+{
+    return blob && (blob->state == BLOB_LIVE || blob->state == BLOB_CLOUD);
+}
+
+bool blob_same_content(const struct blob *a, const struct blob *b)
+{
+    if (a->manifest || b->manifest)
+        return a->manifest == b->manifest;
+    return a->located && b->located && a->pieces[0].object == b->pieces[0].object;
+}
+
+void blob_drop_content(struct change *change, struct blob *blob)
+{
+    if (blob->manifest)
+        reaper_add(change, blob->cache, blob->manifest);
+    else if (blob->located)
+        object_unlink_record(change, blob->pieces[0].object);
+}
+
+/* ---- what everyone may ask of one ---- */
+
+const struct blob_record *blob_record(const struct blob *blob)
+{
+    return &blob->record;
+}
+
+const struct name *blob_name(const struct blob *blob)
+{
+    return &blob->name;
+}
+
+size_t blob_pieces(const struct blob *blob, const struct piece **ret)
+{
+    *ret = blob->pieces;
+    return blob->piece_count;
+}
+
+struct blob *blob_ref(struct blob *blob)
+{
+    atomic_fetch_add_explicit(&blob->refs, 1, memory_order_relaxed);
+    return blob;
+}
+
+struct blob *blob_unref(struct blob *blob)
+{
+    if (!blob || atomic_fetch_sub_explicit(&blob->refs, 1, memory_order_acq_rel) > 1)
+        return NULL;
+    for (size_t i = 0; i < blob->piece_count; i++)
+        object_unref(blob->pieces[i].object);
+    free(blob->pieces);
+    free(blob);
+    return NULL;
+}

@@ -1,0 +1,266 @@
+/* cache/fields.c - byte strings, varints and tagged fields: what rows are made of. */
+#include "cache/fields.h"
+
+#include "base/bytes.h"
+
+/* ---- byte strings ---- */
+
+void row_bytes_done(struct row_bytes *bytes)
+{
+    free(bytes->base);
+    *bytes = (struct row_bytes){0};
+}
+
+void row_space_done(struct row_space *space)
+{
+    free(space->pairs);
+    *space = (struct row_space){0};
+}
+
+void row_add(struct row_bytes *bytes, const void *base, size_t len)
+{
+    if (!len)
+        return;
+    if (bytes->used + len > bytes->room) {
+        bytes->room = MAX(bytes->room * 2, bytes->used + len + 128);
+        bytes->base = xrealloc(bytes->base, bytes->room);
+    }
+    memcpy(bytes->base + bytes->used, base, len);
+    bytes->used += len;
+}
+
+void add_u8(struct row_bytes *bytes, uint8_t v)
+{
+    row_add(bytes, &v, 1);
+}
+
+void row_add_u32(struct row_bytes *bytes, uint32_t v)
+{
+    char at[4];
+
+    be32_put(at, v);
+    row_add(bytes, at, sizeof(at));
+}
+
+void row_add_u64(struct row_bytes *bytes, uint64_t v)
+{
+    char at[8];
+
+    be64_put(at, v);
+    row_add(bytes, at, sizeof(at));
+}
+
+static size_t varint_put(char at[10], uint64_t v)
+{
+    size_t n = 0;
+
+    for (; v >= 0x80; v >>= 7)
+        at[n++] = (char)(v | 0x80);
+    at[n++] = (char)v;
+    return n;
+}
+
+void add_varint(struct row_bytes *bytes, uint64_t v)
+{
+    char at[10];
+
+    row_add(bytes, at, varint_put(at, v));
+}
+
+int take(struct span *rest, size_t len, struct span *ret)
+{
+    if (rest->len < len)
+        return -EBADMSG;
+    *ret = span_from(rest->base, len);
+    *rest = span_skip(*rest, len);
+    return 0;
+}
+
+int take_varint(struct span *rest, uint64_t *ret)
+{
+    uint64_t v = 0;
+
+    for (unsigned i = 0; i < 10 && i < rest->len; i++) {
+        uint8_t c = (uint8_t)rest->base[i];
+
+        v |= (uint64_t)(c & 0x7f) << (7 * i);
+        if (!(c & 0x80)) {
+            *rest = span_skip(*rest, i + 1);
+            *ret = v;
+            return 0;
+        }
+    }
+    return -EBADMSG;
+}
+
+int take_counted(struct span *rest, struct span *ret) /* varint length, bytes */
+{
+    uint64_t len;
+
+    if (take_varint(rest, &len) < 0 || len > rest->len)
+        return -EBADMSG;
+    return take(rest, len, ret);
+}
+
+int take_u64(struct span *rest, uint64_t *ret)
+{
+    struct span at;
+
+    if (take(rest, 8, &at) < 0)
+        return -EBADMSG;
+    *ret = be64_get(at.base);
+    return 0;
+}
+
+/* ---- fields ---- */
+
+void field(struct row_bytes *row, enum tag tag, struct span value)
+{
+    add_u8(row, (uint8_t)tag);
+    add_varint(row, value.len);
+    row_add(row, value.base, value.len);
+}
+
+void field_span(struct row_bytes *row, enum tag tag, struct span value) /* empty: absent */
+{
+    if (value.len)
+        field(row, tag, value);
+}
+
+void field_u64(struct row_bytes *row, enum tag tag, uint64_t v) /* 0: absent */
+{
+    char at[10];
+
+    if (v)
+        field(row, tag, span_from(at, varint_put(at, v)));
+}
+
+void field_fixed(struct row_bytes *row, enum tag tag, uint64_t v) /* present even when 0 */
+{
+    char at[8];
+
+    le64_put(at, v);
+    field(row, tag, span_from(at, 8));
+}
+
+int fields_begin(struct fields *f, struct span value)
+{
+    if (value.len < 1 || value.base[0] != ROW_FORMAT)
+        return -EBADMSG;
+    *f = (struct fields){.rest = span_skip(value, 1)};
+    return 0;
+}
+
+int fields_next(struct fields *f) /* 1, 0 at the end, -EBADMSG */
+{
+    if (!f->rest.len)
+        return 0;
+    f->tag_at = f->rest.base;
+    f->tag = (uint8_t)f->rest.base[0];
+    f->rest = span_skip(f->rest, 1);
+    return take_counted(&f->rest, &f->value) < 0 ? -EBADMSG : 1;
+}
+
+struct span fields_unknown(const struct fields *f)
+{
+    return span_from(f->tag_at, (size_t)(f->rest.base + f->rest.len - f->tag_at));
+}
+
+int as_u64(struct span value, uint64_t *ret)
+{
+    return take_varint(&value, ret) < 0 || value.len ? -EBADMSG : 0;
+}
+
+int as_i64(struct span value, int64_t *ret)
+{
+    uint64_t v;
+
+    if (as_u64(value, &v) < 0)
+        return -EBADMSG;
+    *ret = (int64_t)v;
+    return 0;
+}
+
+int as_u32(struct span value, uint32_t *ret)
+{
+    uint64_t v;
+
+    if (as_u64(value, &v) < 0 || v > UINT32_MAX)
+        return -EBADMSG;
+    *ret = (uint32_t)v;
+    return 0;
+}
+
+int as_fixed(struct span value, uint64_t *ret)
+{
+    if (value.len != 8)
+        return -EBADMSG;
+    *ret = le64_get(value.base);
+    return 0;
+}
+
+int as_span(struct span value, struct span *ret)
+{
+    *ret = value;
+    return 0;
+}
+
+int as_bool(struct span value, bool *ret)
+{
+    *ret = true;
+    return value.len == 1 ? 0 : -EBADMSG;
+}
+
+/* ---- metadata, object ids, locations ---- */
+
+void field_metadata(struct row_bytes *row, const struct pair *pairs, unsigned count)
+{
+    _cleanup_(row_bytes_done) struct row_bytes body = {0};
+
+    for (unsigned i = 0; i < count; i++) {
+        add_varint(&body, pairs[i].name.len);
+        row_add(&body, pairs[i].name.base, pairs[i].name.len);
+        add_varint(&body, pairs[i].value.len);
+        row_add(&body, pairs[i].value.base, pairs[i].value.len);
+    }
+    field_span(row, TAG_METADATA, row_span(&body));
+}
+
+int as_metadata(struct span value, struct row_space *space, const struct pair **ret,
+                unsigned *ret_count)
+{
+    unsigned n = 0;
+
+    while (value.len) {
+        if (n == METADATA_PAIRS_MAX)
+            return -EBADMSG;
+        if (n == space->room) {
+            space->room = space->room ? space->room * 2 : 16;
+            space->pairs = xrealloc(space->pairs, space->room * sizeof(*space->pairs));
+        }
+        if (take_counted(&value, &space->pairs[n].name) < 0 ||
+            take_counted(&value, &space->pairs[n].value) < 0)
+            return -EBADMSG;
+        n++;
+    }
+    *ret = space->pairs;
+    *ret_count = n;
+    return 0;
+}
+
+void add_object_id(struct row_bytes *row, const struct object_id *id)
+{
+    row_add_u32(row, id->node);
+    row_add_u32(row, id->epoch);
+    row_add_u64(row, id->counter);
+}
+
+int take_object_id(struct span *rest, struct object_id *ret)
+{
+    struct span at;
+
+    if (take(rest, 16, &at) < 0)
+        return -EBADMSG;
+    *ret = (struct object_id){be32_get(at.base), be32_get(at.base + 4), be64_get(at.base + 8)};
+    return 0;
+}

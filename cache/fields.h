@@ -1,0 +1,105 @@
+/* cache/fields.h - values as a format byte and tagged fields; what record.c and rows.c of record.h
+ * share. Private to these. Pure. */
+#ifndef CACHE_FIELDS_H
+#define CACHE_FIELDS_H
+
+#include "cache/record.h"
+
+/* Tags of fields: stored, so never renumbered. One space per row kind; those of records are shared.
+ */
+enum tag {
+    TAG_TYPE = 1,
+    TAG_LENGTH,
+    TAG_ETAG,
+    TAG_CREATED,
+    TAG_MODIFIED,
+    TAG_CONTENT_TYPE,
+    TAG_CONTENT_ENCODING,
+    TAG_CONTENT_LANGUAGE,
+    TAG_CONTENT_DISPOSITION,
+    TAG_CACHE_CONTROL,
+    TAG_MD5,
+    TAG_CRC64,
+    TAG_METADATA,
+    TAG_BLOCKS,
+    TAG_CONTRACT,
+    TAG_DURABILITY,
+    TAG_SOLE,
+    TAG_CLOUD_ETAG,
+    TAG_CLOUD_MODIFIED,
+    TAG_CHECKED,
+    TAG_STATE,
+    TAG_MANIFEST,
+    TAG_LOCATED,
+    TAG_CONFIRMED,
+    TAG_ID,
+    TAG_PUBLIC_ACCESS,
+    TAG_IN_CLOUD,
+    TAG_OBJECT,
+    TAG_STAGED,
+    TAG_KIND,
+    TAG_ACCOUNT,
+    TAG_CONTAINER,
+    TAG_CONTAINER_NAME,
+    TAG_BLOB,
+    TAG_BATCH,
+    TAG_BASE,
+    TAG_BASE_ETAG,
+    TAG_QUEUED,
+    TAG_HELD,
+    TAG_TO,
+    TAG_AS_OF,
+    TAG_USER,
+};
+
+/* ---- writing ---- */
+void add_u8(struct row_bytes *bytes, uint8_t v);
+void add_varint(struct row_bytes *bytes, uint64_t v);
+void add_object_id(struct row_bytes *row, const struct object_id *id);
+void field(struct row_bytes *row, enum tag tag, struct span value);
+void field_span(struct row_bytes *row, enum tag tag, struct span value); /* empty: absent */
+void field_u64(struct row_bytes *row, enum tag tag, uint64_t v);         /* 0: absent */
+void field_fixed(struct row_bytes *row, enum tag tag, uint64_t v);       /* present even when 0 */
+void field_metadata(struct row_bytes *row, const struct pair *pairs, unsigned count);
+
+/* ---- reading: each takes from the front of rest or reads a whole value; 0 or -EBADMSG ---- */
+int take(struct span *rest, size_t len, struct span *ret) must_check;
+int take_varint(struct span *rest, uint64_t *ret) must_check;
+int take_counted(struct span *rest, struct span *ret) must_check; /* varint length, bytes */
+int take_u64(struct span *rest, uint64_t *ret) must_check;        /* big-endian */
+int take_object_id(struct span *rest, struct object_id *ret) must_check;
+int as_u64(struct span value, uint64_t *ret) must_check;
+int as_i64(struct span value, int64_t *ret) must_check;
+int as_u32(struct span value, uint32_t *ret) must_check;
+int as_fixed(struct span value, uint64_t *ret) must_check;
+int as_span(struct span value, struct span *ret) must_check;
+int as_bool(struct span value, bool *ret) must_check;
+int as_metadata(struct span value, struct row_space *space, const struct pair **ret,
+                unsigned *ret_count) must_check;
+
+/* A value being decoded. Newer versions add fields at the end, so what is unknown is everything
+ * from the first unknown tag on (R1). */
+struct fields {
+    struct span rest, value;
+    const char *tag_at;
+    uint8_t tag;
+};
+int fields_begin(struct fields *f, struct span value) must_check;
+int fields_next(struct fields *f) must_check; /* 1, 0 at the end, -EBADMSG */
+struct span fields_unknown(const struct fields *f);
+
+/* Runs a decoder over every field; -ENOENT from it starts the unknown ones. */
+#define DECODE_FIELDS(value, row, one)                                                             \
+    struct fields f;                                                                               \
+    int err = fields_begin(&f, value);                                                             \
+                                                                                                   \
+    while (!err && (err = fields_next(&f)) > 0)                                                    \
+        if ((err = (one)) == -ENOENT) {                                                            \
+            (row)->unknown = fields_unknown(&f);                                                   \
+            err = 0;                                                                               \
+            break;                                                                                 \
+        }                                                                                          \
+    if (err)                                                                                       \
+    return -EBADMSG
+
+#endif

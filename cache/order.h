@@ -1,0 +1,84 @@
+/* cache/order.h - FIFO order of changes per name, and struct tx, one change of one name. Private to
+ * cache/. Invariants: cache/README.md N1-N4. */
+#ifndef CACHE_ORDER_H
+#define CACHE_ORDER_H
+
+#include "cache/internal.h"
+
+#define ORDER_SHARDS     64
+#define ORDER_BUCKETS    256   /* names under change per shard before chains grow */
+#define NAME_WAITING_MAX 10000 /* changes waiting for one name */
+
+struct order;
+struct upload_entry;
+
+enum tx_what {
+    TX_NOTHING,
+    TX_PUT,
+    TX_DESCRIBE, /* new properties, or what was learned or confirmed: same content */
+    TX_DELETE,
+    TX_PUT_CONTAINER,
+    TX_DELETE_CONTAINER,
+};
+
+/* One change of one name. Before commit its owner's, then the committer's. */
+struct tx {
+    struct cache *cache;
+    uint64_t container; /* CONTAINER_NAMES: a container, name is account and name */
+    struct span name;   /* owned */
+    uint64_t hash;
+    uint32_t account; /* of a container change */
+    struct order *order;
+    struct tx *next; /* waiting */
+    struct tx **ret; /* until granted */
+    struct completion *begun;
+
+    struct blob *current; /* last ordered version, any state; NULL none */
+    struct container *current_container;
+    uint64_t rests_on; /* serial of the change `current` comes from; 0: durable */
+    uint64_t serial;   /* own place, once queued */
+
+    enum tx_what what;
+    struct blob *blob;           /* what is to be published */
+    struct container *described; /* likewise */
+    bool forget;                 /* nothing stays: no row, no tombstone */
+    bool drop_staged;
+    bool in_place; /* learned, confirmed: no new local name */
+    bool uploads;  /* upload below counts */
+    struct upload_spec upload;
+    struct upload_entry *entry;    /* made by the queue when ordered */
+    struct upload_entry *replaced; /* taken off the queue by this change; back if it fails */
+    uint64_t ask; /* ticket: refuse with -ESTALE if anything happened since; 0: none */
+    struct upload_ended *ended; /* confirmed, held, superseded: uploads.c */
+    struct stage_drop *dropped; /* stage.c */
+    uint64_t guarded;           /* manifest rows already submitted */
+    struct completion *done;
+    struct change *change;
+};
+#define CONTAINER_NAMES                                                                            \
+    UINT64_MAX /* no container has this id: names of containers are ordered under it */
+
+/* cache_begin without its checks: for learned and confirmed changes too. */
+void order_begin(struct cache *cache, uint64_t container, struct span name, uint32_t account,
+                 struct tx **ret, struct completion *done);
+/* Holding the turn: the change will be submitted next; what it makes is what the next one sees. */
+void order_queued(struct tx *tx);
+void order_leave(struct tx *tx);          /* gives the turn on */
+bool order_refused(const struct tx *tx);  /* committer: what it rests on has failed */
+void order_ended(struct tx *tx, int err); /* committer: after publishing */
+bool order_busy(struct cache *cache, uint64_t container,
+                struct span name); /* a change is under way */
+/* done when the change the tx rests on has ended; consumes the tx */
+void order_await_rest(struct tx *tx, struct completion *done);
+struct tx *tx_free(struct tx *tx);
+
+int orders_open(struct cache *cache);
+void orders_close(struct cache *cache);
+
+/* ---- tx.c ---- */
+
+/* Same version, another record or content reference, no new local name; in_place. */
+void tx_adopt(struct tx *tx, struct blob *blob); /* takes the reference */
+void tx_forget(struct tx *tx);                   /* the name has no row any more */
+
+#endif
