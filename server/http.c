@@ -1,0 +1,560 @@
+/* server/http.c - a connection's life: accepted, head after head, drained or lingering, closed.
+ *
+ *   HANDSHAKE -> IDLE -> HEAD -> BUSY -> FINISH -> IDLE            (keep-alive)
+ *                                            \-> DRAIN -> IDLE     (small unread body)
+ *                         HEAD (refused) ->    \-> LINGER -> CLOSED (any other end of an answer)
+ *
+ * Three things move it: readiness (on_readable, on_writable), the timer, and the handler's calls in
+ * http_exchange.c. EOF while an exchange runs means that the client is gone: half-closed clients,
+ * which no storage client is, lose their answer. */
+#include "server/http.h"
+
+#include "base/clock.h"
+#include "server/metrics.h"
+
+/* ---- readiness and the timer ---- */
+
+static void on_readable(h2o_socket_t *sock, const char *err);
+static void on_writable(h2o_socket_t *sock, const char *err);
+
+void http_want_read(struct http_conn *conn, bool want)
+{
+    if (conn->state == HTTP_CLOSED)
+        return;
+    if (want && !h2o_socket_is_reading(conn->sock))
+        h2o_socket_read_start(conn->sock, on_readable);
+    else if (!want && h2o_socket_is_reading(conn->sock))
+        h2o_socket_read_stop(conn->sock);
+    if (want && conn->wire.read_wants_write)
+        http_want_write(conn);
+}
+
+void http_want_write(struct http_conn *conn)
+{
+    if (conn->state != HTTP_CLOSED && !h2o_socket_is_writing(conn->sock))
+        h2o_socket_notify_write(conn->sock, on_writable);
+}
+
+static uint64_t wait_ns(const struct server_limits *limits, enum http_wait waits)
+{
+    switch (waits) {
+    case WAIT_HEAD:
+        return limits->head_ms * NS_PER_MS;
+    case WAIT_BODY:
+        return limits->body_idle_ms * NS_PER_MS;
+    case WAIT_WRITE:
+        return limits->write_stall_ms * NS_PER_MS;
+    case WAIT_KEEP_ALIVE:
+        return limits->keep_alive_ms * NS_PER_MS;
+    default:
+        return limits->linger_ms * NS_PER_MS;
+    }
+}
+
+void http_wait_for(struct http_conn *conn, enum http_wait waits)
+{
+    uint64_t after_ns;
+
+    conn->waits = waits;
+    if (waits == WAIT_NONE || conn->state == HTTP_CLOSED)
+        return;
+    after_ns = wait_ns(&conn->service->limits, waits);
+    conn->due_ns = clock_mono_ns() + after_ns;
+    if (!conn->timer.slot || conn->timer.due_ns > conn->due_ns)
+        timer_start(&conn->loop->ev.loop, &conn->timer, after_ns);
+}
+
+static void timed_out(struct http_conn *conn)
+{
+    switch (conn->waits) {
+    case WAIT_HEAD:
+        STAT_INC(server_timeouts_head);
+        http_close(conn, false);
+        break;
+    case WAIT_BODY:
+        STAT_INC(server_timeouts_body);
+        conn->keep_alive = false;
+        http_gone(conn, -ETIMEDOUT);
+        break;
+    case WAIT_WRITE:
+        STAT_INC(server_timeouts_write);
+        http_out_drop(conn);
+        conn->failed = -ETIMEDOUT;
+        if (conn->state == HTTP_BUSY)
+            http_gone(conn, -ETIMEDOUT);
+        else
+            http_close(conn, true);
+        break;
+    case WAIT_KEEP_ALIVE:
+        STAT_INC(server_timeouts_idle);
+        http_close(conn, false);
+        break;
+    default:
+        http_close(conn, false);
+    }
+}
+
+static void on_timer(struct timer *timer)
+{
+    struct http_conn *conn = container_of(timer, struct http_conn, timer);
+    uint64_t now = clock_mono_ns();
+
+    assert(conn->magic == HTTP_MAGIC);
+    if (conn->waits == WAIT_NONE)
+        return; /* the next wait starts it again */
+    if (now < conn->due_ns)
+        timer_start(&conn->loop->ev.loop, timer, conn->due_ns - now);
+    else
+        timed_out(conn);
+}
+
+/* ---- the end ---- */
+
+static void conn_free(struct http_conn *conn)
+{
+    conn->arena = arena_free(conn->arena);
+    conn->magic = 0;
+    free(conn);
+}
+
+static void post_again(struct http_conn *conn)
+{
+    if (conn->again_posted)
+        return;
+    conn->again_posted = true;
+    completion_post(&conn->again, 0);
+}
+
+void http_close(struct http_conn *conn, bool reset)
+{
+    struct linger hard = {.l_onoff = 1};
+
+    assert(conn->state != HTTP_CLOSED && !conn->read_done && !conn->send_done);
+    if (reset)
+        (void)setsockopt(conn->wire.fd, SOL_SOCKET, SO_LINGER, &hard,
+                         sizeof(hard)); /* best effort */
+    conn->state = HTTP_CLOSED;
+    timer_stop(&conn->loop->ev.loop, &conn->timer);
+    http_out_drop(conn);
+    if (conn->in)
+        http_in_free(conn);
+    wire_close(&conn->wire);
+    h2o_socket_close(conn->sock);
+    conn->sock = NULL;
+    *conn->at = conn->next;
+    if (conn->next)
+        conn->next->at = conn->at;
+    atomic_fetch_sub_explicit(&conn->loop->work, 1, memory_order_relaxed);
+    STAT_GAUGE_ADD(server_connections, -1);
+    atomic_fetch_sub_explicit(&conn->service->connections, 1, memory_order_relaxed);
+    post_again(conn);
+}
+
+void http_gone(struct http_conn *conn, int err)
+{
+    struct completion *done = conn->read_done ? conn->read_done : conn->send_done;
+
+    assert(conn->state == HTTP_BUSY);
+    conn->read_done = conn->send_done = NULL;
+    conn->into = NULL;
+    http_wait_for(conn, WAIT_NONE);
+    if (done)
+        completion_post(done, err);
+    if (err != -ECANCELED)
+        return; /* a timeout: the handler sees it and can still answer a slow sender */
+    conn->failed = err;
+    http_out_drop(conn);
+    http_want_read(conn, false);
+    STAT_INC(server_clients_gone);
+    if (conn->exchange.op)
+        op_cancel(conn->exchange.op);
+}
+
+/* ---- after an answer ---- */
+
+/* Reads and drops; true when the end has come: EOF, the limit, an error. */
+static bool linger_is_over(struct http_conn *conn)
+{
+    ssize_t n = 1;
+
+    for (int round = 0; n > 0 && round < 16; round++) {
+        n = recv(conn->wire.fd, conn->loop->scratch, HTTP_SCRATCH_BYTES, 0);
+        if (n > 0)
+            conn->dropped += (uint64_t)n;
+    }
+    if (n > 0)
+        return conn->dropped > conn->service->limits.linger_bytes;
+    return n == 0 || errno != EAGAIN;
+}
+
+static void linger_more(struct http_conn *conn)
+{
+    if (linger_is_over(conn))
+        http_close(conn, false);
+}
+
+static void linger(struct http_conn *conn) /* closing now could reset the answer away */
+{
+    conn->state = HTTP_LINGER;
+    conn->dropped = 0;
+    if (conn->in)
+        http_in_free(conn);
+    wire_finish(&conn->wire);
+    http_wait_for(conn, WAIT_LINGER);
+    http_want_read(conn, true);
+    linger_more(conn);
+}
+
+static void idle(struct http_conn *conn)
+{
+    conn->state = HTTP_IDLE;
+    if (conn->loop->draining) {
+        linger(conn);
+        return;
+    }
+    http_wait_for(conn, WAIT_KEEP_ALIVE);
+    http_want_read(conn, true);
+    if (conn->in || wire_pending(&conn->wire))
+        post_again(conn); /* pipelined: from the loop, not from here, or the stack would grow */
+}
+
+static void drain_more(struct http_conn *conn)
+{
+    struct iobuf sink = {.base = conn->loop->scratch, .size = HTTP_SCRATCH_BYTES};
+    int err;
+
+    do {
+        sink.used = 0;
+        err = http_body_fill(conn, &sink);
+        conn->dropped += sink.used;
+    } while (!err && !conn->body.ended);
+    if (conn->body.ended)
+        idle(conn);
+    else if (err != -EAGAIN)
+        http_close(conn, false);
+    else
+        http_want_read(conn, true);
+}
+
+void http_next(struct http_conn *conn)
+{
+    if (!conn->keep_alive) {
+        linger(conn);
+        return;
+    }
+    if (conn->body.ended) {
+        idle(conn);
+        return;
+    }
+    conn->state = HTTP_DRAIN;
+    conn->dropped = 0;
+    http_wait_for(conn, WAIT_LINGER);
+    drain_more(conn);
+}
+
+/* ---- heads ---- */
+
+void http_refuse(struct http_conn *conn, const struct http_refusal *why)
+{
+    struct span id = http_request_id(conn->arena), body = http_error_body(conn->arena, why, id);
+    struct header headers[] = {
+        {.name = SPAN("Content-Type"), .value = SPAN("application/xml")},
+        {.name = SPAN("Server"), .value = SPAN("Windows-Azure-Blob/1.0 Microsoft-HTTPAPI/2.0")},
+        {.name = SPAN("x-ms-error-code"), .value = span_of(why->code)},
+        {.name = SPAN("x-ms-request-id"), .value = id},
+        {.name = SPAN("x-ms-version"), .value = SPAN("2021-12-02")},
+        {.name = SPAN("Retry-After"), .value = SPAN("1")},
+    };
+    struct response response = {.status = why->status,
+                                .reason = span_of(why->message),
+                                .headers = headers,
+                                .header_count = countof(headers) - (why->status != 503),
+                                .body_bytes = (int64_t)body.len};
+    struct http_answer how = {.date = http_date_now(conn->loop)};
+
+    conn->keep_alive = false;
+    http_out_push(conn, (struct slice){.bytes = http_answer_head(conn->arena, &response, &how)});
+    http_out_push(conn, (struct slice){.bytes = body});
+    conn->state = HTTP_FINISH;
+    http_send_more(conn);
+}
+
+const struct http_service *http_service_of(const struct exchange *exchange)
+{
+    return container_of(exchange, struct http_conn, exchange)->service;
+}
+
+static void exchange_fill(struct http_conn *conn, const struct http_head *head)
+{
+    struct exchange *exchange = &conn->exchange;
+    size_t bytes = head->header_count * sizeof(head->headers[0]);
+    struct header *headers = arena_alloc(conn->arena, bytes);
+
+    memcpy(headers, head->headers, bytes);
+    *exchange = (struct exchange){.ops = &http_exchange_ops,
+                                  .api = conn->service->conf->api,
+                                  .loop = &conn->loop->ev.loop,
+                                  .arena = conn->arena,
+                                  .method = head->method,
+                                  .target = head->target,
+                                  .host = head->host,
+                                  .headers = headers,
+                                  .header_count = head->header_count,
+                                  .peer = (struct sockaddr *)&conn->peer,
+                                  .tls = conn->wire.ssl != NULL,
+                                  .body_bytes = head->body_bytes,
+                                  .body_ended = head->body_bytes == 0};
+}
+
+static void request_begin(struct http_conn *conn, const struct http_head *head, size_t bytes)
+{
+    exchange_fill(conn, head);
+    http_body_init(&conn->body, head->body_bytes);
+    conn->http11 = head->http11;
+    conn->keep_alive = head->keep_alive;
+    conn->is_head = span_eq(head->method, SPAN("HEAD"));
+    conn->continue_wanted = head->expect_continue && head->body_bytes != 0;
+    conn->started_ns = clock_mono_ns();
+    conn->bytes_in = bytes;
+    conn->bytes_out = 0;
+    conn->status = 0;
+    conn->head_given = conn->chunked = conn->bodiless = false;
+    conn->answer_left = 0;
+    conn->state = HTTP_BUSY;
+    http_wait_for(conn, WAIT_NONE);
+    atomic_fetch_add_explicit(&conn->loop->work, 1, memory_order_relaxed);
+    STAT_INC(server_requests);
+    conn->service->start(&conn->exchange);
+}
+
+/* The head moves to the arena: the input buffer is needed for what follows, the exchange for
+ * longer. */
+static void head_complete(struct http_conn *conn, size_t bytes)
+{
+    struct header room[HTTP_HEADERS_MAX];
+    struct span text = arena_copy(conn->arena, span_from(http_in_bytes(conn).base, bytes));
+    char *lower = arena_alloc(conn->arena, bytes);
+    struct http_refusal why;
+    struct http_head head;
+    int err = http_head_parse(text, lower, room, &head, &why);
+
+    conn->scanned = 0;
+    http_in_took(conn, bytes);
+    if (!err && conn->refuse) {
+        why = (struct http_refusal){503, "ServerBusy", "The server is busy: too many connections."};
+        err = -EBUSY;
+    } else if (err) {
+        STAT_INC(server_heads_refused);
+    }
+    if (err)
+        http_refuse(conn, &why);
+    else
+        request_begin(conn, &head, bytes);
+}
+
+/* A head out of what has been received. False: more is needed. */
+static bool head_take(struct http_conn *conn)
+{
+    size_t blank = http_head_blank(http_in_bytes(conn));
+    struct http_refusal why;
+    ssize_t n;
+
+    if (blank) {
+        conn->scanned = 0;
+        http_in_took(conn, blank);
+    }
+    if (!conn->in)
+        return false;
+    n = http_head_end(http_in_bytes(conn), &conn->scanned, &why);
+    if (n == 0)
+        return false;
+    if (n > 0) {
+        head_complete(conn, (size_t)n);
+        return true;
+    }
+    STAT_INC(server_heads_refused);
+    http_in_free(conn);
+    http_refuse(conn, &why);
+    return true;
+}
+
+static void head_more(struct http_conn *conn)
+{
+    for (;;) {
+        ssize_t n;
+
+        if (conn->in && head_take(conn))
+            return;
+        n = http_in_recv(conn);
+        if (n == -EAGAIN)
+            break;
+        if (n <= 0) {
+            http_close(conn, false);
+            return;
+        }
+    }
+    if (conn->in && conn->state == HTTP_IDLE) {
+        conn->state = HTTP_HEAD;
+        http_wait_for(conn, WAIT_HEAD);
+    }
+    http_want_read(conn, true);
+}
+
+/* ---- what readiness does in each state ---- */
+
+static void handshake_more(struct http_conn *conn)
+{
+    int err = wire_handshake(&conn->wire);
+
+    if (err == -EAGAIN) {
+        http_want_read(conn, true);
+        return;
+    }
+    if (err) {
+        STAT_INC(server_tls_failures);
+        http_close(conn, false);
+        return;
+    }
+    conn->state = HTTP_IDLE;
+    head_more(conn);
+}
+
+/* Nobody reads: pipelined bytes, a body the handler is not ready for, or the client has gone. */
+static void busy_readable(struct http_conn *conn)
+{
+    ssize_t n = wire_peek(&conn->wire);
+
+    if (n == -EAGAIN)
+        return;
+    if (n > 0)
+        http_want_read(conn, false);
+    else
+        http_gone(conn, -ECANCELED);
+}
+
+static void on_readable(h2o_socket_t *sock, const char *err)
+{
+    struct http_conn *conn = sock->data;
+
+    assert(conn->magic == HTTP_MAGIC);
+    switch (conn->state) {
+    case HTTP_HANDSHAKE:
+        handshake_more(conn);
+        break;
+    case HTTP_IDLE:
+    case HTTP_HEAD:
+        head_more(conn);
+        break;
+    case HTTP_BUSY:
+        if (conn->read_done)
+            http_read_more(conn);
+        else
+            busy_readable(conn);
+        break;
+    case HTTP_DRAIN:
+        drain_more(conn);
+        break;
+    case HTTP_LINGER:
+        linger_more(conn);
+        break;
+    default:
+        http_want_read(conn, false);
+    }
+}
+
+static void on_writable(h2o_socket_t *sock, const char *err)
+{
+    struct http_conn *conn = sock->data;
+
+    assert(conn->magic == HTTP_MAGIC);
+    if (conn->wire.read_wants_write)
+        on_readable(sock, err);
+    if (conn->state != HTTP_CLOSED && conn->out_count)
+        http_send_more(conn);
+}
+
+static void on_again(struct completion *again)
+{
+    struct http_conn *conn = container_of(again, struct http_conn, again);
+
+    assert(conn->magic == HTTP_MAGIC);
+    conn->again_posted = false;
+    if (conn->state == HTTP_CLOSED)
+        conn_free(conn);
+    else if (conn->state == HTTP_IDLE)
+        head_more(conn);
+}
+
+/* ---- the loop's connections ---- */
+
+void http_accept(struct http_loop *loop, struct http_service *service, int fd,
+                 const struct sockaddr_storage *peer, bool refuse)
+{
+    struct http_conn *conn = xcalloc(1, sizeof(*conn));
+
+    *conn = (struct http_conn){.magic = HTTP_MAGIC,
+                               .state = service->tls ? HTTP_HANDSHAKE : HTTP_IDLE,
+                               .loop = loop,
+                               .service = service,
+                               .next = loop->conns,
+                               .at = &loop->conns,
+                               .peer = *peer,
+                               .refuse = refuse,
+                               .timer.fn = on_timer,
+                               .again = {.fn = on_again, .loop = &loop->ev.loop},
+                               .arena = arena_new()};
+    if (loop->conns)
+        loop->conns->at = &conn->next;
+    loop->conns = conn;
+    STAT_GAUGE_ADD(server_connections, 1);
+    conn->sock = h2o_evloop_socket_create(
+        loop->ev.h2o, fd, H2O_SOCKET_FLAG_DONT_READ | H2O_SOCKET_FLAG_IS_ACCEPTED_CONNECTION);
+    conn->sock->data = conn;
+    if (wire_open(&conn->wire, fd, service->tls) < 0 || loop->draining) {
+        http_close(conn, false);
+        return;
+    }
+    http_wait_for(conn, WAIT_HEAD);
+    http_want_read(conn, true);
+}
+
+int http_loop_open(struct http_loop *loop)
+{
+    int err;
+
+    *loop = (struct http_loop){.date_s = -1};
+    err = evloop_open(&loop->ev);
+    if (!err)
+        loop->scratch = xmalloc(HTTP_SCRATCH_BYTES);
+    return err;
+}
+
+void http_loop_close(struct http_loop *loop)
+{
+    assert(!loop->conns);
+    evloop_close(&loop->ev);
+    while (loop->spare_count)
+        free(loop->spares[--loop->spare_count]);
+    free(loop->scratch);
+}
+
+void http_loop_drain(struct http_loop *loop)
+{
+    loop->draining = true;
+    for (struct http_conn *conn = loop->conns, *next; conn; conn = next) {
+        next = conn->next;
+        if (conn->state == HTTP_IDLE && !conn->again_posted)
+            http_close(conn, false);
+    }
+}
+
+void http_loop_cancel(struct http_loop *loop)
+{
+    for (struct http_conn *conn = loop->conns, *next; conn; conn = next) {
+        next = conn->next;
+        if (conn->state != HTTP_BUSY)
+            http_close(conn, true);
+        else if (!conn->failed)
+            http_gone(conn, -ECANCELED);
+    }
+}
