@@ -57,6 +57,15 @@ static inline void *xrealloc(void *old, size_t bytes)
     return p;
 }
 
+static inline void *xaligned(size_t align, size_t bytes) /* not cleared; for buffers outside the pools */
+{
+    void *p;
+
+    if (posix_memalign(&p, align, bytes))
+        abort();
+    return p;
+}
+
 char *xstrdup(const char *text);
 char *xasprintf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -168,7 +168,8 @@ struct small_write {
     uint64_t crc;      /* of bytes */
     struct extent *ret;
     struct completion *done;
-    struct small_write *next; /* the callee's */
+    struct location at; /* below here: the callee's */
+    struct small_write *next;
 };
 void small_write_start(struct slab_store *store, struct small_write *write);
 
@@ -177,6 +178,14 @@ void small_write_start(struct slab_store *store, struct small_write *write);
  * of their own: loop thread, async. *ret gets a slice of at most IO_BYTES_MAX starting at
  * want.start. -ESTALE slab reused (a miss); -EUCLEAN checksum mismatch; -ENODATA a unit is not
  * present; -EIO. */
+struct extent_plan { /* one device read and what it covers */
+    bool small;
+    uint64_t device_offset;
+    uint32_t bytes; /* on the device */
+    uint32_t skip;  /* from the first byte read to the record or payload */
+    uint32_t first_unit, units;
+    uint32_t start, end; /* payload bytes that are answered: want, cut to one read */
+};
 struct extent_read {
     struct completion *done;
     struct slab_store *store;
@@ -187,8 +196,7 @@ struct extent_read {
     struct io_request request; /* below here: the callee's */
     struct completion io_done;
     struct iobuf *buf;
-    uint64_t device_offset;
-    uint32_t bytes, skip, first_unit, units;
+    struct extent_plan plan;
 };
 void extent_read_start(struct extent_read *read);
 /* The same, blocking, into memory: workers, start, check. */

@@ -1,0 +1,532 @@
+/* cache/space.c - who may write where: extents in large slabs (a bitmap of 4 KiB blocks each), runs
+ * in small ones (appended). Any thread; one lock; nothing here waits for a device, except where a
+ * store without workers prepares slabs in the allocating call.
+ *
+ * A freed block or slab is used again as soon as somebody asks: that the record dropping the last
+ * reference is durable and readers are gone was the duty of whoever called slab_free (S5). */
+#include "cache/store.h"
+
+#include "base/log.h"
+
+#define LOG_SHARE         8 /* one slab in so many is kept for the log, within these bounds: log.h's */
+#define LOG_RESERVE_MIN   4 /* but no more than half of a tiny device */
+#define LOG_RESERVE_MAX   64
+#define PREPARE_TRIES_MAX 4 /* without workers */
+
+uint32_t space_data_slabs(const struct device *device)
+{
+    uint32_t free = device->use_count[USE_FREE] + device->use_count[USE_UNWRITTEN];
+    uint32_t log = device->use_count[USE_LOG];
+    uint32_t keep = device->log_reserve > log ? device->log_reserve - log : 0;
+
+    return free > keep ? free - keep : 0;
+}
+
+void space_wake(struct slab_store *store)
+{
+    struct completion *done = store->waiting;
+
+    store->waiting = NULL;
+    store->waiting_last = &store->waiting;
+    while (done) {
+        struct completion *next = done->queued;
+
+        completion_post(done, 0);
+        done = next;
+    }
+}
+
+static uint64_t device_free_bytes(const struct device *device)
+{
+    uint64_t slabs = space_data_slabs(device) + device->use_count[USE_READY];
+
+    if (device->fenced)
+        return 0;
+    return (slabs * SLAB_USABLE_BLOCKS + device->large_free_blocks) * IO_ALIGN;
+}
+
+static uint64_t free_bytes(const struct slab_store *store)
+{
+    uint64_t bytes = 0;
+
+    for (unsigned i = 0; i < store->device_count; i++)
+        bytes += device_free_bytes(&store->device[i]);
+    return bytes;
+}
+
+/* ---- the map of a large slab ---- */
+
+static void map_set(struct slab *slab, uint32_t block, uint32_t blocks, bool taken)
+{
+    for (uint32_t i = block; i < block + blocks; i++) {
+        assert((bool)(slab->map[i / 64] >> i % 64 & 1) ==
+               !taken); /* nothing is given or freed twice */
+        slab->map[i / 64] ^= 1ULL << i % 64;
+    }
+    slab->free_blocks += taken ? -blocks : blocks;
+}
+
+static void map_need(struct slab *slab)
+{
+    if (slab->map)
+        return;
+    slab->map = xcalloc(SLAB_MAP_WORDS, sizeof(*slab->map));
+    slab->map[0] |= 1; /* the header and its second copy */
+    slab->map[SLAB_MAP_WORDS - 1] |= 1ULL << 63;
+}
+
+static bool map_clear(const struct slab *slab, uint32_t block, uint32_t blocks)
+{
+    if (block == 0 || (uint64_t)block + blocks > SLAB_BLOCKS - 1)
+        return false;
+    for (uint32_t i = block; i < block + blocks; i++)
+        if (slab->map[i / 64] >> i % 64 & 1)
+            return false;
+    return true;
+}
+
+static uint32_t map_find(const struct slab *slab, uint32_t blocks) /* 0: no such run */
+{
+    uint32_t run = 0;
+
+    for (uint32_t i = 0; i < SLAB_BLOCKS; i++) {
+        uint64_t word = slab->map[i / 64];
+
+        if (i % 64 == 0 && (word == 0 || word == ~0ULL)) { /* a whole word at once */
+            run = word ? 0 : run + 64;
+            i += 63;
+        } else {
+            run = word >> i % 64 & 1 ? 0 : run + 1;
+        }
+        if (run >= blocks)
+            return i + 1 - run;
+    }
+    return 0;
+}
+
+/* ---- extents ---- */
+
+static bool slab_is(const struct slab *slab, enum slab_use use, enum slab_kind kind)
+{
+    return slab->use == use && slab->kind == kind;
+}
+
+static uint32_t slab_take(struct slab *slab, uint32_t blocks) /* 0: no room */
+{
+    uint32_t block;
+
+    if (slab->run_max < blocks || slab->free_blocks < blocks)
+        return 0;
+    map_need(slab);
+    block = map_find(slab, blocks);
+    if (block)
+        map_set(slab, block, blocks, true);
+    else
+        slab->run_max = blocks - 1;
+    return block;
+}
+
+static bool ready_open(struct device *device, enum slab_kind kind, uint32_t *ret)
+{
+    for (uint32_t i = 0; device->ready[kind] && i < device->slab_count; i++) {
+        if (!slab_is(&device->slabs[i], USE_READY, kind))
+            continue;
+        slab_set_use(device, &device->slabs[i], USE_DATA);
+        device->wanted[kind] = false;
+        *ret = i;
+        return true;
+    }
+    return false;
+}
+
+static uint32_t large_find(struct device *device, uint32_t blocks, uint32_t *ret_slab) /* 0: none */
+{
+    uint32_t block = 0;
+
+    for (uint32_t n = 0; blocks <= device->run_max && n < device->slab_count; n++) {
+        uint32_t i = (device->large_slab + n) % device->slab_count;
+
+        if (slab_is(&device->slabs[i], USE_DATA, SLAB_LARGE))
+            block = slab_take(&device->slabs[i], blocks);
+        if (block) {
+            *ret_slab = i;
+            return block;
+        }
+    }
+    device->run_max = MIN(device->run_max, blocks - 1);
+    return 0;
+}
+
+/* -EAGAIN: one may become ready; somebody is told to prepare it. */
+static int slab_want(struct slab_store *store, struct device *device, enum slab_kind kind)
+{
+    enum slab_kind other = kind == SLAB_LARGE ? SLAB_SMALL : SLAB_LARGE;
+
+    if (device->fenced)
+        return -ENOSPC;
+    if (!space_data_slabs(device) && !device->use_count[USE_PREPARING] && !device->ready[other] &&
+        !device->ready[kind])
+        return -ENOSPC;
+    device->wanted[kind] = true;
+    slab_prepare_kick(store);
+    return -EAGAIN;
+}
+
+static int large_alloc(struct slab_store *store, unsigned number, uint32_t blocks,
+                       struct location *ret)
+{
+    struct device *d = &store->device[number];
+    uint32_t slab = 0, block = d->fenced ? 0 : large_find(d, blocks, &slab);
+
+    if (!block && !d->fenced && ready_open(d, SLAB_LARGE, &slab)) {
+        d->large_free_blocks += d->slabs[slab].free_blocks;
+        d->run_max = SLAB_BLOCKS;
+        block = slab_take(&d->slabs[slab], blocks);
+        slab_prepare_kick(store);
+    }
+    if (!block)
+        return slab_want(store, d, SLAB_LARGE);
+    d->large_slab = slab;
+    d->large_free_blocks -= blocks;
+    *ret = (struct location){(uint16_t)number, slab, d->slabs[slab].generation, block * IO_ALIGN};
+    return 0;
+}
+
+/* Devices take turns; one with less than half the room of the roomiest is passed over while that
+ * lasts. */
+static int large_alloc_any(struct slab_store *store, uint32_t blocks, struct location *ret)
+{
+    uint64_t most = 0;
+    int err = -ENOSPC;
+
+    for (unsigned i = 0; i < store->device_count; i++)
+        most = MAX(most, device_free_bytes(&store->device[i]));
+    for (unsigned i = 0; i < 2 * store->device_count; i++) {
+        unsigned number = (store->turn + i) % store->device_count;
+        bool first_round = i < store->device_count;
+        int one;
+
+        if (first_round && device_free_bytes(&store->device[number]) < most / 2)
+            continue;
+        one = large_alloc(store, number, blocks, ret);
+        if (one == 0) {
+            store->turn = (number + 1) % store->device_count;
+            return 0;
+        }
+        if (one == -EAGAIN)
+            err = one;
+    }
+    return err;
+}
+
+/* ---- small runs ---- */
+
+static void small_close(struct device *device)
+{
+    struct slab *slab = &device->slabs[device->small_slab];
+
+    device->small_slab = UINT32_MAX;
+    if (slab->live == 0)
+        slab_set_use(device, slab, USE_FREE);
+}
+
+static int run_alloc(struct slab_store *store, unsigned number, uint32_t bytes, uint32_t live,
+                     struct location *ret)
+{
+    struct device *d = &store->device[number];
+    struct slab *slab;
+
+    if (d->small_slab != UINT32_MAX && d->slabs[d->small_slab].next + bytes > slab_bytes())
+        small_close(d);
+    if (d->fenced || (d->small_slab == UINT32_MAX && !ready_open(d, SLAB_SMALL, &d->small_slab)))
+        return slab_want(store, d, SLAB_SMALL);
+    slab = &d->slabs[d->small_slab];
+    *ret = (struct location){(uint16_t)number, d->small_slab, slab->generation, slab->next};
+    slab->next += bytes;
+    slab->live += live;
+    slab_prepare_kick(store);
+    return 0;
+}
+
+unsigned space_small_device(struct slab_store *store, unsigned turn)
+{
+    SCOPED_LOCK(&store->lock);
+
+    for (unsigned i = 0; i < store->device_count; i++) {
+        const struct device *d = &store->device[(turn + i) % store->device_count];
+
+        if (!d->fenced && (d->small_slab != UINT32_MAX || device_free_bytes(d) > 0))
+            return (turn + i) % store->device_count;
+    }
+    return turn % store->device_count;
+}
+
+/* ---- giving back ---- */
+
+static void large_give(struct device *device, struct slab *slab, uint32_t block, uint32_t blocks)
+{
+    map_set(slab, block, blocks, false);
+    slab->run_max = device->run_max = SLAB_BLOCKS;
+    device->large_free_blocks += blocks;
+    if (slab->free_blocks == SLAB_USABLE_BLOCKS) {
+        device->large_free_blocks -= SLAB_USABLE_BLOCKS;
+        slab_set_use(device, slab,
+                     USE_READY); /* as good as prepared: no location names its blocks */
+    }
+}
+
+static void small_give(struct device *device, struct slab *slab, uint32_t bytes)
+{
+    assert(slab->live >= bytes);
+    slab->live -= bytes;
+    if (slab->live == 0 && slab - device->slabs != device->small_slab)
+        slab_set_use(device, slab, USE_FREE);
+}
+
+static struct slab *slab_current(const struct slab_store *store, const struct location *at)
+{
+    struct slab *slab = store_slab(store, at);
+
+    return slab && slab->use == USE_DATA && slab->generation == at->generation ? slab : NULL;
+}
+
+/* ---- start ---- */
+
+static int large_mark(struct slab *slab, uint32_t block, uint32_t blocks)
+{
+    map_need(slab);
+    if (!map_clear(slab, block, blocks))
+        return -EEXIST;
+    map_set(slab, block, blocks, true);
+    return 0;
+}
+
+int slab_mark_extent(struct slab_store *store, const struct location *at, uint32_t length)
+{
+    SCOPED_LOCK(&store->lock);
+    struct slab *slab = slab_current(store, at);
+
+    assert(!store->serving);
+    if (!slab)
+        return -ESTALE;
+    if (slab->kind == SLAB_LARGE)
+        return large_mark(slab, at->offset / IO_ALIGN, large_blocks(length));
+    if ((uint64_t)slab->live + small_bytes(length) > slab_bytes())
+        return -EEXIST;
+    slab->live += small_bytes(length);
+    return 0;
+}
+
+void slab_mark_log(struct slab_store *store, unsigned device, uint32_t slab)
+{
+    SCOPED_LOCK(&store->lock);
+
+    assert(!store->serving && store->device[device].slabs[slab].use == USE_LOG);
+    store->device[device].slabs[slab].live = 1;
+}
+
+static void slab_settle(struct device *device, struct slab *slab) /* by what was marked */
+{
+    bool large = slab->use == USE_DATA && slab->kind == SLAB_LARGE;
+
+    if (slab->use != USE_DATA && slab->use != USE_LOG)
+        return;
+    if (large && slab->free_blocks < SLAB_USABLE_BLOCKS)
+        device->large_free_blocks += slab->free_blocks;
+    else if (large || slab->live == 0)
+        slab_set_use(device, slab, USE_FREE);
+}
+
+static uint32_t log_reserve(uint32_t slabs)
+{
+    return MIN(MAX(slabs / LOG_SHARE, MIN(LOG_RESERVE_MIN, slabs / 2)), LOG_RESERVE_MAX);
+}
+
+void slab_store_serve(struct slab_store *store)
+{
+    SCOPED_LOCK(&store->lock);
+
+    for (unsigned i = 0; i < store->device_count; i++) {
+        struct device *d = &store->device[i];
+
+        for (uint32_t s = 0; s < d->slab_count; s++)
+            slab_settle(d, &d->slabs[s]);
+        d->log_reserve = log_reserve(d->slab_count);
+        d->small_slab = UINT32_MAX;
+        d->run_max = SLAB_BLOCKS;
+    }
+    store->serving = true;
+    slab_prepare_kick(store);
+}
+
+/* ---- the calls ---- */
+
+static void tell_if_low(struct slab_store *store)
+{
+    void (*fn)(void *arg) = NULL;
+    void *arg = NULL;
+
+    pthread_mutex_lock(&store->lock);
+    if (store->low_fn && free_bytes(store) < store->low_bytes) {
+        fn = store->low_fn;
+        arg = store->low_arg;
+    }
+    pthread_mutex_unlock(&store->lock);
+    if (fn)
+        fn(arg);
+}
+
+int slab_alloc_large(struct slab_store *store, uint32_t length, struct location *ret)
+{
+    uint32_t blocks = large_blocks(length);
+    int err;
+
+    assert(store->serving && length > 0 && length <= EXTENT_BYTES_MAX);
+    pthread_mutex_lock(&store->lock);
+    err = large_alloc_any(store, blocks, ret);
+    for (int i = 0; err == -EAGAIN && !store->workers && i < PREPARE_TRIES_MAX; i++)
+        err = slab_prepare_now(store) ? large_alloc_any(store, blocks, ret) : -ENOSPC;
+    pthread_mutex_unlock(&store->lock);
+    tell_if_low(store);
+    return err;
+}
+
+int slab_alloc_run(struct slab_store *store, unsigned device, uint32_t bytes, uint32_t live,
+                   struct location *ret)
+{
+    int err;
+
+    assert(store->serving && bytes % IO_ALIGN == 0 && live <= bytes);
+    pthread_mutex_lock(&store->lock);
+    err = run_alloc(store, device, bytes, live, ret);
+    for (int i = 0; err == -EAGAIN && !store->workers && i < PREPARE_TRIES_MAX; i++)
+        err = slab_prepare_now(store) ? run_alloc(store, device, bytes, live, ret) : -ENOSPC;
+    pthread_mutex_unlock(&store->lock);
+    tell_if_low(store);
+    return err;
+}
+
+void slab_trim(struct slab_store *store, const struct location *at, uint32_t asked, uint32_t length)
+{
+    SCOPED_LOCK(&store->lock);
+    struct slab *slab = slab_current(store, at);
+    uint32_t keep = large_blocks(length), give = large_blocks(asked) - keep;
+
+    if (!slab || give == 0)
+        return;
+    assert(slab->kind == SLAB_LARGE);
+    large_give(&store->device[at->device], slab, at->offset / IO_ALIGN + keep, give);
+}
+
+void slab_free(struct slab_store *store, const struct location *at, uint32_t length)
+{
+    SCOPED_LOCK(&store->lock);
+    struct slab *slab = slab_current(store, at);
+
+    if (!slab) /* its slab went BAD or is from another life: nothing to give back */
+        return;
+    if (slab->kind == SLAB_LARGE)
+        large_give(&store->device[at->device], slab, at->offset / IO_ALIGN, large_blocks(length));
+    else
+        small_give(&store->device[at->device], slab, small_bytes(length));
+    space_wake(store);
+    slab_prepare_kick(store);
+}
+
+static void wait_cancel(struct completion *done)
+{
+    struct slab_store *store = done->callee;
+    struct completion **at;
+    bool found;
+
+    if (!store) /* the post is on its way */
+        return;
+    pthread_mutex_lock(&store->lock);
+    for (at = &store->waiting; *at && *at != done;)
+        at = &(*at)->queued;
+    found = *at;
+    if (found) {
+        *at = done->queued;
+        if (!*at)
+            store->waiting_last = at;
+    }
+    pthread_mutex_unlock(&store->lock);
+    if (found)
+        completion_post(done, -ECANCELED);
+}
+
+void slab_wait(struct slab_store *store, enum slab_kind kind, struct completion *done)
+{
+    SCOPED_LOCK(&store->lock);
+    bool ready = false;
+    int err = -ENOSPC;
+
+    for (unsigned i = 0; i < store->device_count; i++) {
+        ready |= !store->device[i].fenced && store->device[i].ready[kind] > 0;
+        if (slab_want(store, &store->device[i], kind) == -EAGAIN)
+            err = 0;
+    }
+    if (ready || err < 0) {
+        completion_post(done, err);
+        return;
+    }
+    done->callee = store;
+    done->cancel = wait_cancel;
+    done->queued = NULL;
+    *store->waiting_last = done;
+    store->waiting_last = &done->queued;
+}
+
+enum slab_kind slab_kind_at(const struct slab_store *store, const struct location *at)
+{
+    SCOPED_LOCK((pthread_mutex_t *)&store->lock);
+    const struct slab *slab = slab_current(store, at);
+
+    return slab ? slab->kind : SLAB_FREE;
+}
+
+bool slab_small_sparsest(struct slab_store *store, uint64_t live_max, unsigned *ret_device,
+                         uint32_t *ret_slab)
+{
+    SCOPED_LOCK(&store->lock);
+    bool found = false;
+
+    for (unsigned i = 0; i < store->device_count; i++)
+        for (uint32_t s = 0; s < store->device[i].slab_count; s++) {
+            const struct slab *slab = &store->device[i].slabs[s];
+
+            if (!slab_is(slab, USE_DATA, SLAB_SMALL) || s == store->device[i].small_slab ||
+                slab->live > live_max)
+                continue;
+            live_max = slab->live;
+            *ret_device = i;
+            *ret_slab = s;
+            found = true;
+        }
+    return found;
+}
+
+struct slab_space slab_space(const struct slab_store *store)
+{
+    SCOPED_LOCK((pthread_mutex_t *)&store->lock);
+    struct slab_space space = {.free_bytes = free_bytes(store)};
+
+    for (unsigned i = 0; i < store->device_count; i++) {
+        const struct device *d = &store->device[i];
+        uint32_t usable = d->slab_count - d->use_count[USE_BAD];
+
+        space.bytes += (uint64_t)usable * SLAB_USABLE_BLOCKS * IO_ALIGN;
+        space.reserved_bytes +=
+            (uint64_t)MAX(d->log_reserve, d->use_count[USE_LOG]) * SLAB_USABLE_BLOCKS * IO_ALIGN;
+    }
+    return space;
+}
+
+void slab_on_low(struct slab_store *store, uint64_t low, void (*fn)(void *arg), void *arg)
+{
+    SCOPED_LOCK(&store->lock);
+
+    store->low_bytes = low;
+    store->low_fn = fn;
+    store->low_arg = arg;
+}

@@ -1,0 +1,408 @@
+/* Space: allocation, generations, the rule that a slab's generation is durable before its use,
+ * fullness and giving back, what a start makes of marks. Simulated devices, no workers:
+ * deterministic. */
+#include "tests/unit/unit.h"
+
+#include "base/log.h"
+#include "cache/store.h"
+#include "tests/support/devices.h"
+
+#define SLABS 8u
+
+static void log_nowhere(void *arg, const char *line)
+{
+}
+
+static void assert_same_place(const struct location *a, const struct location *b)
+{
+    assert_int_equal(a->device, b->device);
+    assert_int_equal(a->slab, b->slab);
+    assert_int_equal(a->generation, b->generation);
+    assert_int_equal(a->offset, b->offset);
+}
+
+static struct devices serve(unsigned count, unsigned slabs)
+{
+    struct devices d;
+
+    log_set_sink(log_nowhere, NULL);
+    devices_init(&d, count, slabs);
+    devices_serve(&d);
+    return d;
+}
+
+static unsigned fill_large(struct slab_store *store, uint32_t length, struct location *ret,
+                           unsigned max)
+{
+    unsigned n = 0;
+
+    while (n < max && slab_alloc_large(store, length, &ret[n]) == 0)
+        n++;
+    return n;
+}
+
+static void test_slab__sixteen_full_extents_fit_a_slab(void **state)
+{
+    struct devices d = serve(1, SLABS);
+    struct location at[17];
+
+    assert_int_equal(fill_large(d.store, EXTENT_BYTES_MAX, at, 17), 17);
+    for (unsigned i = 0; i < 16; i++) {
+        assert_int_equal(at[i].slab, at[0].slab);
+        assert_int_equal(at[i].offset, 4096 + i * (EXTENT_BYTES_MAX + 4096));
+    }
+    assert_int_not_equal(at[16].slab, at[0].slab);
+    devices_done(&d);
+}
+
+static void test_slab__extents_never_overlap(void **state)
+{
+    struct devices d = serve(1, SLABS);
+    static struct {
+        struct location at;
+        uint32_t length;
+    } live[400];
+    unsigned count = 0;
+    uint64_t draw = 88172645463325252ULL;
+
+    for (int i = 0; i < 4000; i++) {
+        draw ^= draw << 13, draw ^= draw >> 7, draw ^= draw << 17;
+        if (draw % 3 && count < countof(live)) {
+            live[count].length = 1 + (uint32_t)(draw >> 8) % EXTENT_BYTES_MAX / (1 + draw % 5 * 40);
+            if (slab_alloc_large(d.store, live[count].length, &live[count].at) == 0)
+                count++; /* map_set asserts that no block is taken twice */
+        } else if (count > 0) {
+            unsigned k = (unsigned)(draw >> 20) % count;
+
+            slab_free(d.store, &live[k].at, live[k].length);
+            live[k] = live[--count];
+        }
+    }
+    for (unsigned i = 0; i < count; i++)
+        for (unsigned k = 0; k < i; k++)
+            assert_true(
+                live[i].at.slab != live[k].at.slab ||
+                live[i].at.offset >= live[k].at.offset + large_blocks(live[k].length) * 4096 ||
+                live[k].at.offset >= live[i].at.offset + large_blocks(live[i].length) * 4096);
+    devices_done(&d);
+}
+
+static void test_slab__full_says_so_and_goes_on_when_freed(void **state)
+{
+    struct devices d = serve(1, SLABS);
+    struct location at[200], again;
+    uint64_t free_at_start = slab_space(d.store).free_bytes;
+    unsigned n = fill_large(d.store, EXTENT_BYTES_MAX, at, countof(at));
+
+    assert_int_equal(n, 16 * (SLABS - 4)); /* four are the log's */
+    assert_int_equal(slab_alloc_large(d.store, EXTENT_BYTES_MAX, &again), -ENOSPC);
+    slab_free(d.store, &at[20], EXTENT_BYTES_MAX);
+    assert_int_equal(slab_alloc_large(d.store, EXTENT_BYTES_MAX, &again), 0);
+    assert_same_place(&again, &at[20]);
+    for (unsigned i = 0; i < n; i++)
+        slab_free(d.store, &at[i], EXTENT_BYTES_MAX);
+    assert_int_equal(slab_space(d.store).free_bytes, free_at_start);
+    assert_int_equal(fill_large(d.store, EXTENT_BYTES_MAX, at, countof(at)), n);
+    devices_done(&d);
+}
+
+static void test_slab__the_log_finds_slabs_when_data_is_full(void **state)
+{
+    struct devices d = serve(1, SLABS);
+    struct location at[200];
+    uint32_t slab[4], generation;
+
+    fill_large(d.store, EXTENT_BYTES_MAX, at, countof(at));
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(slab_take_log(d.store, 0, &slab[i], &generation), 0);
+    assert_int_equal(slab_take_log(d.store, 0, &slab[0], &generation), -ENOSPC);
+    slab_give_log(d.store, 0, slab[2]);
+    assert_int_equal(slab_alloc_large(d.store, EXTENT_BYTES_MAX, &at[0]),
+                     -ENOSPC); /* still the log's */
+    assert_int_equal(slab_take_log(d.store, 0, &slab[1], &generation), 0);
+    assert_int_equal(slab[1], slab[2]);
+    assert_int_equal(generation, 2);
+    devices_done(&d);
+}
+
+static void test_slab__trim_gives_the_tail_back(void **state)
+{
+    struct devices d = serve(1, SLABS);
+    struct location first, second;
+
+    assert_int_equal(slab_alloc_large(d.store, EXTENT_BYTES_MAX, &first), 0);
+    slab_trim(d.store, &first, EXTENT_BYTES_MAX, 10000);
+    assert_int_equal(slab_alloc_large(d.store, EXTENT_BYTES_MAX, &second), 0);
+    assert_int_equal(second.offset, first.offset + 4 * 4096);
+    slab_free(d.store, &first, 10000);
+    slab_free(d.store, &second, EXTENT_BYTES_MAX);
+    devices_done(&d);
+}
+
+static void test_slab__small_slab_is_free_when_nothing_lives_in_it(void **state)
+{
+    struct devices d = serve(1, SLABS);
+    struct location at[129], next;
+    unsigned device;
+    uint32_t slab, generation;
+    enum slab_kind kind;
+
+    for (unsigned i = 0; i < 129;
+         i++) /* 512 KiB runs of one record: 129 fill the slab, the next opens another */
+        assert_int_equal(slab_alloc_run(d.store, 0, 512 << 10, small_bytes(65536), &at[i]), 0);
+    assert_false(slab_small_sparsest(d.store, UINT64_MAX, &device, &slab));
+    assert_int_equal(slab_alloc_run(d.store, 0, 512 << 10, small_bytes(100), &next), 0);
+    assert_int_not_equal(next.slab, at[0].slab);
+    for (unsigned i = 0; i < 128; i++)
+        slab_free(d.store, &at[i], 65536);
+    assert_true(slab_small_sparsest(d.store, 70000, &device, &slab));
+    assert_int_equal(slab, at[0].slab);
+    assert_false(slab_small_sparsest(d.store, 60000, &device, &slab));
+    assert_int_equal(slab_kind_at(d.store, &at[128]), SLAB_SMALL);
+    slab_free(d.store, &at[128], 65536);
+    assert_int_equal(slab_kind_at(d.store, &at[128]), SLAB_FREE);
+    assert_int_equal(slab_header_read(d.store, 0, at[0].slab, &kind, &generation), 0);
+    assert_int_equal(generation, 1);
+    devices_done(&d);
+}
+
+/* Small slabs and large ones take each other's when nothing else is left. */
+static void test_slab__kinds_share_what_is_free(void **state)
+{
+    struct devices d = serve(1, SLABS);
+    struct location run, at[200];
+    unsigned n = fill_large(d.store, EXTENT_BYTES_MAX, at, countof(at));
+
+    assert_int_equal(slab_alloc_run(d.store, 0, 4096, 128, &run), -ENOSPC);
+    for (unsigned i = 0; i < n; i++)
+        slab_free(d.store, &at[i], EXTENT_BYTES_MAX);
+    assert_int_equal(slab_alloc_run(d.store, 0, 4096, 128, &run), 0);
+    assert_int_equal(run.generation, 2);
+    assert_int_equal(slab_kind_at(d.store, &run), SLAB_SMALL);
+    devices_done(&d);
+}
+
+/* S4: whatever a cut leaves, no slab was used under a generation that the device does not know. */
+static void test_slab__generation_is_durable_before_use(void **state)
+{
+    for (uint64_t seed = 0; seed < 30; seed++) {
+        struct devices d = serve(1, SLABS);
+        struct location large, small;
+        uint32_t log, log_generation, generation;
+        enum slab_kind kind;
+
+        assert_int_equal(slab_alloc_large(d.store, 5000, &large), 0);
+        assert_int_equal(slab_alloc_run(d.store, 0, 4096, 128, &small), 0);
+        assert_int_equal(slab_take_log(d.store, 0, &log, &log_generation), 0);
+        io_sim_crash(d.sim, seed);
+        devices_close(&d, false);
+        assert_int_equal(devices_open(&d), 0);
+        assert_int_equal(slab_header_read(d.store, 0, large.slab, &kind, &generation), 0);
+        assert_int_equal(kind, SLAB_LARGE);
+        assert_int_equal(generation, large.generation);
+        assert_int_equal(slab_header_read(d.store, 0, small.slab, &kind, &generation), 0);
+        assert_int_equal(kind, SLAB_SMALL);
+        assert_int_equal(slab_header_read(d.store, 0, log, &kind, &generation), 0);
+        assert_int_equal(kind, SLAB_LOG);
+        assert_int_equal(generation, log_generation);
+        devices_done(&d);
+    }
+}
+
+/* The mutant of the test above: without its flush some cut shows an older generation. */
+static void test_slab__a_missing_flush_would_be_seen(void **state)
+{
+    unsigned lost = 0;
+
+    for (uint64_t seed = 0; seed < 30; seed++) {
+        struct devices d = serve(1, SLABS);
+        struct location large;
+
+        io_sim_skip_flush(d.sim, 0);
+        assert_int_equal(slab_alloc_large(d.store, 5000, &large), 0);
+        io_sim_crash(d.sim, seed);
+        devices_close(&d, false);
+        assert_int_equal(devices_open(&d), 0);
+        lost += slab_mark_extent(d.store, &large, 5000) == -ESTALE;
+        devices_done(&d);
+    }
+    assert_true(lost > 0);
+}
+
+static void test_slab__marks_are_what_a_start_keeps(void **state)
+{
+    struct devices d = serve(1, SLABS);
+    struct location keep, drop, small, stale, again;
+    uint32_t log, other_log, generation;
+
+    assert_int_equal(slab_alloc_large(d.store, 100000, &keep), 0);
+    assert_int_equal(slab_alloc_large(d.store, 100000, &drop), 0);
+    assert_int_equal(slab_alloc_run(d.store, 0, 4096, small_bytes(700), &small), 0);
+    assert_int_equal(slab_take_log(d.store, 0, &log, &generation), 0);
+    assert_int_equal(slab_take_log(d.store, 0, &other_log, &generation), 0);
+    devices_close(&d, true);
+    assert_int_equal(devices_open(&d), 0);
+    assert_true(slab_super(d.store)->clean);
+    assert_false(slab_super(d.store)->fresh);
+    stale = keep;
+    stale.generation++;
+    assert_int_equal(slab_mark_extent(d.store, &keep, 100000), 0);
+    assert_int_equal(slab_mark_extent(d.store, &keep, 100000), -EEXIST);
+    assert_int_equal(slab_mark_extent(d.store, &stale, 100000), -ESTALE);
+    assert_int_equal(slab_mark_extent(d.store, &small, 700), 0);
+    slab_mark_log(d.store, 0, log);
+    slab_store_serve(d.store);
+    assert_int_equal(slab_alloc_large(d.store, 100000, &again), 0);
+    assert_same_place(&again, &drop);
+    assert_int_equal(slab_take_log(d.store, 0, &log, &generation), 0);
+    assert_int_equal(log, other_log);
+    assert_int_equal(generation, 2);
+    slab_free(d.store, &small, 700);
+    assert_int_equal(slab_kind_at(d.store, &small), SLAB_FREE);
+    devices_done(&d);
+}
+
+/* Before marks are known the log can be continued all the same. */
+static void test_slab__log_finds_a_slab_before_serving(void **state)
+{
+    struct devices d = serve(1, SLABS);
+    struct location at[200];
+    uint32_t slab, generation;
+
+    fill_large(d.store, EXTENT_BYTES_MAX, at, countof(at));
+    devices_close(&d, false);
+    assert_int_equal(devices_open(&d), 0);
+    assert_int_equal(slab_take_log(d.store, 0, &slab, &generation), 0);
+    assert_int_equal(generation, 1);
+    devices_done(&d);
+}
+
+static void test_slab__one_bad_header_copy_costs_nothing(void **state)
+{
+    struct devices d = serve(1, SLABS);
+    struct location at, next;
+
+    assert_int_equal(slab_alloc_large(d.store, 5000, &at), 0);
+    devices_close(&d, false);
+    io_sim_corrupt(d.sim, "slab0", slab_device_offset(at.slab) + 33, 0xff);
+    assert_int_equal(devices_open(&d), 0);
+    assert_int_equal(slab_mark_extent(d.store, &at, 5000), 0);
+    devices_close(&d, false);
+    io_sim_corrupt(d.sim, "slab0", slab_device_offset(at.slab + 1) - 4096 + 33, 0xff);
+    assert_int_equal(devices_open(&d), 0);
+    assert_int_equal(slab_mark_extent(d.store, &at, 5000), -ESTALE);
+    slab_store_serve(d.store);
+    for (unsigned i = 0; slab_alloc_large(d.store, EXTENT_BYTES_MAX, &next) == 0; i++)
+        assert_int_not_equal(next.slab, at.slab); /* a slab of unknown generation is not used */
+    devices_done(&d);
+}
+
+static void test_slab__devices_take_turns(void **state)
+{
+    struct devices d = serve(2, SLABS);
+    struct location at;
+    unsigned count[2] = {0};
+
+    for (unsigned i = 0; i < 40; i++) {
+        assert_int_equal(slab_alloc_large(d.store, EXTENT_BYTES_MAX, &at), 0);
+        count[at.device]++;
+    }
+    assert_int_equal(count[0], 20);
+    slab_device_fence(d.store, 0);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(slab_alloc_large(d.store, EXTENT_BYTES_MAX, &at), 0);
+        assert_int_equal(at.device, 1);
+    }
+    devices_done(&d);
+}
+
+static void test_slab__a_failed_flush_fences_the_device(void **state)
+{
+    struct devices d = serve(1, SLABS);
+    struct location at;
+
+    io_sim_fail(d.sim, IO_SIM_FLUSH, 1, -EIO);
+    assert_int_equal(slab_alloc_large(d.store, 5000, &at), -ENOSPC);
+    assert_int_equal(slab_space(d.store).free_bytes, 0);
+    assert_int_equal(slab_device_io(d.store, 0)->ops->flush(slab_device_io(d.store, 0)), -EIO);
+    devices_done(&d);
+}
+
+static void count_low(void *arg)
+{
+    ++*(unsigned *)arg;
+}
+
+static void test_slab__tells_when_room_runs_low(void **state)
+{
+    struct devices d = serve(1, SLABS);
+    struct location at[200];
+    unsigned low = 0;
+
+    slab_on_low(d.store, 40 << 20, count_low, &low);
+    for (unsigned i = 0; i < 48; i++)
+        assert_int_equal(slab_alloc_large(d.store, EXTENT_BYTES_MAX, &at[i]), 0);
+    assert_int_equal(low, 0);
+    fill_large(d.store, EXTENT_BYTES_MAX, at, countof(at));
+    assert_true(low >= 10);
+    devices_done(&d);
+}
+
+/* ---- with a worker: allocations do not wait ---- */
+
+static void test_slab__waiting_ends_when_a_slab_is_ready(void **state)
+{
+    struct devices d;
+    struct loop_poll *poll = loop_poll_new();
+    struct location at;
+    unsigned waits = 0, n = 0;
+    int err;
+
+    log_set_sink(log_nowhere, NULL);
+    devices_init(&d, 1, SLABS);
+    d.slab_conf.workers = workers_new(1, "prepare");
+    loop_enter(loop_poll_loop(poll));
+    devices_serve(&d);
+    while ((err = slab_alloc_large(d.store, EXTENT_BYTES_MAX, &at)) != -ENOSPC) {
+        struct awaited awaited;
+
+        n += err == 0;
+        if (err == 0)
+            continue;
+        assert_int_equal(err, -EAGAIN);
+        waits++;
+        slab_wait(d.store, SLAB_LARGE, awaited_init(&awaited, loop_poll_loop(poll)));
+        assert_false(awaited.fired);
+        (void)loop_await(poll, &awaited);
+    }
+    assert_true(waits > 0);
+    assert_true(n >= 16 * (SLABS - 4 - 1)); /* one may be ready for small objects */
+    devices_done(&d);
+    workers_free(d.slab_conf.workers);
+    loop_enter(NULL);
+    loop_poll_free(poll);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_slab__sixteen_full_extents_fit_a_slab),
+        cmocka_unit_test(test_slab__extents_never_overlap),
+        cmocka_unit_test(test_slab__full_says_so_and_goes_on_when_freed),
+        cmocka_unit_test(test_slab__the_log_finds_slabs_when_data_is_full),
+        cmocka_unit_test(test_slab__trim_gives_the_tail_back),
+        cmocka_unit_test(test_slab__small_slab_is_free_when_nothing_lives_in_it),
+        cmocka_unit_test(test_slab__kinds_share_what_is_free),
+        cmocka_unit_test(test_slab__generation_is_durable_before_use),
+        cmocka_unit_test(test_slab__a_missing_flush_would_be_seen),
+        cmocka_unit_test(test_slab__marks_are_what_a_start_keeps),
+        cmocka_unit_test(test_slab__log_finds_a_slab_before_serving),
+        cmocka_unit_test(test_slab__one_bad_header_copy_costs_nothing),
+        cmocka_unit_test(test_slab__devices_take_turns),
+        cmocka_unit_test(test_slab__a_failed_flush_fences_the_device),
+        cmocka_unit_test(test_slab__tells_when_room_runs_low),
+        cmocka_unit_test(test_slab__waiting_ends_when_a_slab_is_ready),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
