@@ -19,7 +19,7 @@ struct range_request {
 
 /* "bytes=a-b" or "bytes=a-"; 0, or -EINVAL with *ret untouched. Suffixes ("bytes=-n") are not the
  * service's. */
-int range_parse(struct span text, struct range_request *ret) must_check;
+int range_parse(struct span text, struct range_request *ret);
 /* x-ms-range wins over Range. AZ_OK, or AZ_INVALID_HEADER_VALUE: a hash asked for without a range,
  * both hashes, a value that is neither true nor false. *ret_culprit: the header's name. */
 enum az_error range_request_parse(const struct header *headers, unsigned header_count,
