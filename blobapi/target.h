@@ -19,7 +19,6 @@
 #define CONTAINER_BYTES_MIN    3
 #define CONTAINER_BYTES_MAX    63
 #define BLOB_NAME_UNITS_MAX    1024 /* UTF-16 units, as the service counts */
-#define BLOB_NAME_BYTES_MAX    3072 /* 1024 units are at most that many bytes of UTF-8 */
 #define BLOB_NAME_SEGMENTS_MAX 254
 
 struct query_param {

@@ -1,0 +1,185 @@
+/* blobapi/change.c - one change of one blob: its turn, the judgement, the commit.
+ *
+ * Conditions and rights are judged on the last *ordered* version, inside the change (D3); what is
+ * known at the request's head only allows to refuse early, before a body is read. Nothing here
+ * waits for the client or the cloud while it holds a name's turn: an unknown name is asked for
+ * outside of it, then it begins again (D4). A refusal leaves when what it rests on is durable. */
+#include "blobapi/request.h"
+
+static struct next change_turn(struct op *op);
+static struct next change_begun(struct op *op);
+static struct next change_ask(struct op *op);
+static struct next change_asked(struct op *op);
+
+static bool change_must_know(const struct request *r)
+{
+    /* A right to create but not to overwrite depends on what is there, as a condition does. */
+    return r->needs != CHANGE_PLAIN || conditions_given(&r->conditions) ||
+           !(r->granted.rights & AUTH_WRITE) || exchange_header(r->http, SPAN("x-ms-lease-id")).len;
+}
+
+static struct condition_subject subject_of(const struct blob_record *record)
+{
+    return (struct condition_subject){record->etag, record->cloud_etag, record->modified_ns};
+}
+
+enum az_error request_judge(const struct request *r, const struct blob *blob)
+{
+    struct condition_subject subject;
+
+    if (blob)
+        subject = subject_of(blob_record(blob));
+    return conditions_judge(&r->conditions, blob ? &subject : NULL);
+}
+
+static bool change_has_enough(const struct request *r) /* without a committed blob */
+{
+    return r->needs == CHANGE_PLAIN ||
+           (r->needs == CHANGE_OR_STAGED && r->tx && tx_has_staged(r->tx));
+}
+
+/* In the order of surface section 3: conditions, then existence, then lease, then rights. */
+static enum az_error change_verdict(const struct request *r)
+{
+    enum az_error error = request_judge(r, r->blob);
+
+    if (error)
+        return error;
+    if (!r->blob && !change_has_enough(r))
+        return AZ_BLOB_NOT_FOUND;
+    if (exchange_header(r->http, SPAN("x-ms-lease-id")).len) /* no lease was ever granted here */
+        return AZ_LEASE_NOT_PRESENT_WITH_BLOB_OPERATION;
+    if (r->blob && r->operation->conditions == CONDITIONS_CREATE &&
+        !(r->granted.rights & AUTH_WRITE))
+        return AZ_UNAUTHORIZED_BLOB_OVERWRITE;
+    return AZ_OK;
+}
+
+/* ---- at the head ---- */
+
+static struct next change_previewed(struct op *op)
+{
+    struct request *r = REQUEST(op);
+    enum az_error error;
+
+    if (r->found && r->found != -ENOENT)
+        return fail_errno(r, r->found);
+    error = change_verdict(r);
+    return error ? fail(r, error) : r->change_after;
+}
+
+struct next change_preview(struct request *r, struct next after)
+{
+    r->needs = CHANGE_PLAIN;
+    if (!change_must_know(r))
+        return after;
+    r->change_after = after;
+    return find_blob(r, (struct range){0, 0}, GO(change_previewed));
+}
+
+/* ---- the change ---- */
+
+struct next change_begin(struct request *r, enum change_needs needs, struct next after)
+{
+    r->needs = needs;
+    r->change_after = after;
+    r->change_rounds = 0;
+    return GO(change_turn);
+}
+
+static struct next change_turn(struct op *op)
+{
+    struct request *r = REQUEST(op);
+
+    r->blob = r->blob ? blob_unref(r->blob) : NULL;
+    cache_begin(r->api->conf.cache, &r->name, &r->tx, &op->done);
+    return AWAIT(change_begun);
+}
+
+static struct next change_begun(struct op *op)
+{
+    struct request *r = REQUEST(op);
+    struct blob *current = NULL;
+    enum az_error error;
+    int err;
+
+    if (op->done.err)
+        return fail_errno(r, op->done.err);
+    err = tx_current(r->tx, &current);
+    if (err == -ENODATA && change_must_know(r) && request_has_cloud(r)) {
+        cache_rollback(TAKE(r->tx), &op->done);
+        return AWAIT(change_ask);
+    }
+    if (err && err != -ENOENT && err != -ENODATA)
+        return fail_errno(r, err);
+    r->blob = current ? blob_ref(current) : NULL;
+    error = change_verdict(r);
+    return error ? change_refuse(r, error) : r->change_after;
+}
+
+static struct next change_ask(struct op *op)
+{
+    struct request *r = REQUEST(op);
+
+    if (r->change_rounds++ == FIND_ROUNDS_MAX)
+        return fail_errno(r, -EBUSY);
+    return find_blob(r, (struct range){0, 0}, GO(change_asked));
+}
+
+static struct next change_asked(struct op *op)
+{
+    struct request *r = REQUEST(op);
+
+    return r->found && r->found != -ENOENT ? fail_errno(r, r->found) : GO(change_turn);
+}
+
+static struct next change_refused(struct op *op)
+{
+    struct request *r = REQUEST(op);
+
+    return op->done.err ? fail_errno(r, op->done.err) : fail(r, r->error);
+}
+
+struct next change_refuse(struct request *r, enum az_error error)
+{
+    r->error = error;
+    cache_rollback(TAKE(r->tx), &r->op.done);
+    return AWAIT(change_refused);
+}
+
+static struct next change_committed(struct op *op)
+{
+    struct request *r = REQUEST(op);
+
+    if (op->done.err == -ENOENT) /* deleted between the head and here */
+        return fail(r, AZ_CONTAINER_NOT_FOUND);
+    return op->done.err ? fail_errno(r, op->done.err) : r->change_after;
+}
+
+struct next change_commit(struct request *r, enum upload_kind kind, struct next after)
+{
+    struct upload_spec spec = {kind, r->contract};
+
+    r->change_after = after;
+    if (request_has_cloud(r) && r->contract->write == WRITE_BACK)
+        tx_upload(r->tx, &spec);
+    cache_commit(TAKE(r->tx), &r->op.done);
+    return AWAIT(change_committed);
+}
+
+static void change_dropped(struct completion *done)
+{
+    free(done);
+}
+
+/* The client went away between begin and commit: nobody waits, the name's turn must go on. */
+void change_drop(struct request *r)
+{
+    struct completion *done;
+
+    if (!r->tx)
+        return;
+    done = xcalloc(1, sizeof(*done));
+    *done = (struct completion){.fn = change_dropped, .loop = r->http->loop};
+    cache_rollback(TAKE(r->tx), done);
+}

@@ -1,0 +1,56 @@
+/* blobapi/emit.h - an answer's body as text in I/O buffers: XML of lists, block lists and errors.
+ *
+ * One thread at a time, worker or loop; never blocks. The first buffer is the caller's, the next
+ * ones are taken with iobuf_try. When there are no more (the pool is empty or EMIT_BUFS_MAX is
+ * reached) `full` is set and what does not fit is dropped: the caller goes back to its mark and
+ * ends the page there. What may surprise: text crosses from one buffer to the next at any byte. */
+#ifndef BLOBAPI_EMIT_H
+#define BLOBAPI_EMIT_H
+
+#include "base/iobuf.h"
+#include "base/span.h"
+
+#define EMIT_BUFS_MAX  128 /* of 64 KiB: no answer of this kind is longer than 8 MiB */
+#define EMIT_TAIL_ROOM 8192
+
+struct emit {
+    struct iobuf *bufs[EMIT_BUFS_MAX];
+    unsigned count;
+    char *at, *end;      /* in bufs[count - 1] */
+    struct iobuf *spare; /* promised to the tail by emit_keep_tail */
+    unsigned limit;      /* buffers it may take */
+    bool full;
+};
+struct emit_mark {
+    unsigned count;
+    uint32_t used;
+};
+
+void emit_init(struct emit *e, struct iobuf *first); /* takes the reference */
+void emit_done(struct emit *e);                      /* gives all buffers back; all zeros is fine */
+
+void emit_bytes(struct emit *e, const void *base, size_t len);
+static inline void emit_span(struct emit *e, struct span s)
+{
+    emit_bytes(e, s.base, s.len);
+}
+#define EMIT(e, literal) emit_bytes(e, "" literal, sizeof(literal) - 1)
+void emit_xml(struct emit *e, struct span text); /* & < > " and CR written as XML wants them */
+void emit_u64(struct emit *e, uint64_t n);
+void emit_date(struct emit *e, int64_t wall_ns); /* RFC 1123 */
+void emit_base64(struct emit *e, struct span bytes);
+void emit_percent(struct emit *e, struct span text); /* all but unreserved characters as %XX */
+
+/* Where a row began, to go back to when it does not fit. Going back clears full. */
+struct emit_mark emit_mark(const struct emit *e);
+void emit_rewind(struct emit *e, struct emit_mark mark);
+/* After each row: false when the row did not fit or leaves no room for EMIT_TAIL_ROOM bytes of
+ * closing tags and next marker; rewind it and end there. After true, that much always fits. */
+bool emit_keep_tail(struct emit *e);
+
+uint64_t emit_length(const struct emit *e);
+/* Moves up to n buffers out as slices, oldest first; returns how many. Nothing may be emitted
+ * after. */
+unsigned emit_take(struct emit *e, struct slice *ret, unsigned n);
+
+#endif

@@ -1,0 +1,186 @@
+/* blobapi/find.c - the version or container a request speaks of, as reads see it: durable state,
+ * fresh enough for the contract, from the cloud where the box does not know (design section 6).
+ *
+ *   known, fresh           r->blob from memory without a thread hop, else from the index
+ *   known, expired         asked again with a budget; the cloud silent: stale, or 503 by `offline`
+ *   known absent           -ENOENT
+ *   not known              asked, once for all who wait; the cloud silent: -EHOSTUNREACH, a 503
+ * An answer that is older than what the box learned meanwhile (-ESTALE) starts over,
+ * FIND_ROUNDS_MAX times. */
+#include "base/clock.h"
+#include "blobapi/metrics.h"
+#include "blobapi/request.h"
+
+#define REVALIDATE_BUDGET_NS (50 * NS_PER_MS)  /* design section 5, revalidate_budget */
+#define REVALIDATE_WAIT_NS   (30 * NS_PER_SEC) /* offline = fail: nothing else to answer with */
+
+static struct next find_hot(struct op *op);
+static struct next find_looked_up(struct op *op);
+static struct next find_fresh(struct op *op);
+static struct next find_revalidated(struct op *op);
+static struct next find_open(struct op *op);
+static struct next find_opened(struct op *op);
+
+bool request_has_cloud(const struct request *r)
+{
+    return r->api->conf.upstream && !account_is_local(r->account);
+}
+
+struct next find_blob(struct request *r, struct range first, struct next after)
+{
+    r->first = first;
+    r->find_after = after;
+    r->asks = 0;
+    r->blob = r->blob ? blob_unref(r->blob) : NULL;
+    return GO(find_hot);
+}
+
+static struct next found(struct request *r, int err)
+{
+    r->found = err;
+    if (err && r->blob)
+        r->blob = blob_unref(r->blob);
+    return r->find_after;
+}
+
+static struct next find_hot(struct op *op)
+{
+    struct request *r = REQUEST(op);
+
+    if ((r->blob = cache_lookup_hot(r->api->conf.cache, &r->name)))
+        return GO(find_fresh);
+    cache_lookup(r->api->conf.cache, &r->name, &r->blob, &op->done);
+    return AWAIT(find_looked_up);
+}
+
+static struct next find_looked_up(struct op *op)
+{
+    struct request *r = REQUEST(op);
+
+    switch (op->done.err) {
+    case 0:
+        return GO(find_fresh);
+    case -ENODATA:
+        return request_has_cloud(r) ? GO(find_open) : found(r, -ENOENT);
+    default:
+        return found(r, op->done.err);
+    }
+}
+
+/* Only what the cloud has can have changed there: what waits for upload is newer than that. */
+static bool expired(const struct request *r, const struct blob_record *record)
+{
+    int64_t age = clock_wall_ns() - record->checked_ns;
+
+    if (!request_has_cloud(r) || !record->cloud_etag.len || record->durability != DURABILITY_CLOUD)
+        return false;
+    switch (r->contract->fresh) {
+    case FRESH_BOUNDED:
+        return age < 0 || (uint64_t)age > r->contract->fresh_ns; /* a time to come is expired */
+    case FRESH_STRICT:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static struct next find_fresh(struct op *op)
+{
+    struct request *r = REQUEST(op);
+    uint64_t budget =
+        r->contract->offline == OFFLINE_SERVE ? REVALIDATE_BUDGET_NS : REVALIDATE_WAIT_NS;
+
+    if (r->asked_cloud || !expired(r, blob_record(r->blob)))
+        return found(r, 0);
+    r->asked_cloud = true;
+    upstream_revalidate(r->api->conf.upstream, r->blob, budget, &r->newer, &op->done);
+    return AWAIT(find_revalidated);
+}
+
+static struct next find_again(struct request *r)
+{
+    r->blob = r->blob ? blob_unref(r->blob) : NULL;
+    return ++r->asks < FIND_ROUNDS_MAX ? GO(find_hot) : found(r, -EBUSY);
+}
+
+static struct next find_stale(struct request *r)
+{
+    if (r->contract->offline != OFFLINE_SERVE)
+        return found(r, -EHOSTUNREACH);
+    r->stale = true;
+    STAT_INC(blobapi_stale);
+    return found(r, 0);
+}
+
+static struct next find_revalidated(struct op *op)
+{
+    struct request *r = REQUEST(op);
+
+    switch (op->done.err) {
+    case 0:
+        blob_unref(r->blob);
+        r->blob = TAKE(r->newer);
+        return found(r, 0);
+    case -ENOENT:
+        return found(r, -ENOENT);
+    case -ESTALE:
+        return find_again(r);
+    case -ECANCELED:
+        return found(r, -ECANCELED);
+    default:
+        return find_stale(r);
+    }
+}
+
+static struct next find_open(struct op *op) /* one request per name, however many wait */
+{
+    struct request *r = REQUEST(op);
+
+    r->asked_cloud = true;
+    upstream_open(r->api->conf.upstream, &r->name, r->first, &r->blob, &op->done);
+    return AWAIT(find_opened);
+}
+
+static struct next find_opened(struct op *op)
+{
+    struct request *r = REQUEST(op);
+
+    return op->done.err == -ESTALE ? find_again(r) : found(r, op->done.err);
+}
+
+/* ---- containers ---- */
+
+static struct next find_container_hot(struct op *op);
+static struct next find_container_asked(struct op *op);
+
+struct next find_container(struct request *r, struct next after)
+{
+    r->find_after = after;
+    r->asks = 0;
+    return GO(find_container_hot);
+}
+
+static struct next find_container_hot(struct op *op)
+{
+    struct request *r = REQUEST(op);
+    int err =
+        cache_container(r->api->conf.cache, r->account->id, r->target.container, &r->container);
+
+    if (err == -ENODATA && request_has_cloud(r)) {
+        if (r->asks++ == FIND_ROUNDS_MAX)
+            return found(r, -EBUSY);
+        upstream_open_container(r->api->conf.upstream, r->account->id, r->target.container,
+                                &op->done);
+        return AWAIT(find_container_asked);
+    }
+    return found(r, err == -ENODATA ? -ENOENT : err);
+}
+
+static struct next find_container_asked(struct op *op)
+{
+    struct request *r = REQUEST(op);
+
+    if (op->done.err && op->done.err != -ESTALE)
+        return found(r, op->done.err);
+    return GO(find_container_hot);
+}

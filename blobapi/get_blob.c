@@ -1,0 +1,296 @@
+/* blobapi/get_blob.c - Get Blob. A hit: find, head, (read, send)*; a miss adds open and fill. Steps
+ * stand in the order a miss runs them. Loop thread.
+ *
+ * The head leaves with the first bytes, so that whatever fails before them is a proper error.
+ * Afterwards only a cut can say "failed". The last 64 KiB wait until every byte given is confirmed
+ * (G1): no complete answer ever holds unchecked bytes. With a hash of the range asked for, all of
+ * it waits (4 MiB at most). */
+#include "base/crc64.h"
+#include "base/digest.h"
+#include "blobapi/handlers.h"
+#include "blobapi/metrics.h"
+
+#define GET_BLOB(op)    container_of(REQUEST(op), struct get_blob, r)
+#define HELD_ROOM       16
+#define FIRST_BYTES_MAX EXTENT_BYTES_MAX /* asked for along with an unknown blob's properties */
+#define WITHHELD_BYTES  UNIT_BYTES
+
+static struct next get_found(struct op *op);
+static struct next get_open(struct op *op);
+static struct next get_read(struct op *op);
+static struct next get_have(struct op *op);
+static struct next get_filled(struct op *op);
+static struct next get_send(struct op *op);
+static struct next get_sent(struct op *op);
+static struct next get_settle(struct op *op);
+static struct next get_settled(struct op *op);
+static struct next get_hashed(struct op *op);
+static struct next get_end(struct op *op);
+static struct next get_end_sent(struct op *op);
+
+struct next get_start(struct op *op)
+{
+    struct get_blob *g = GET_BLOB(op);
+    struct span culprit = {NULL, 0};
+    struct range first = {0, FIRST_BYTES_MAX};
+    enum az_error error =
+        range_request_parse(g->r.http->headers, g->r.http->header_count, &g->asked, &culprit);
+
+    if (error)
+        return culprit.len ? fail_header(&g->r, error, culprit) : fail(&g->r, error);
+    if (g->asked.given) {
+        first.start = g->asked.first;
+        first.len = MIN(g->asked.last - g->asked.first, (uint64_t)FIRST_BYTES_MAX - 1) + 1;
+    }
+    return find_blob(&g->r, first, GO(get_found));
+}
+
+static struct next get_found(struct op *op)
+{
+    struct get_blob *g = GET_BLOB(op);
+    enum az_error error = read_verdict(&g->r);
+
+    if (!error)
+        error = range_resolve(&g->asked, blob_record(g->r.blob)->length, &g->range);
+    if (error)
+        return fail(&g->r, error);
+    g->missed = g->r.asked_cloud && !g->r.stale;
+    return GO(get_open);
+}
+
+static bool get_hashes(const struct get_blob *g)
+{
+    return g->asked.given && (g->asked.md5 || g->asked.crc64);
+}
+
+static void get_range_headers(struct get_blob *g, const struct blob_record *b)
+{
+    struct request *r = &g->r;
+
+    if (!g->asked.given) {
+        if (b->content_md5.len)
+            answer_base64(r, SPAN("Content-MD5"), b->content_md5);
+        return;
+    }
+    answer_add_text(
+        r, SPAN("Content-Range"), "bytes %llu-%llu/%llu", (unsigned long long)g->range.start,
+        (unsigned long long)(g->range.start + g->range.len - 1), (unsigned long long)b->length);
+    if (b->content_md5.len)
+        answer_base64(r, SPAN("x-ms-blob-content-md5"), b->content_md5);
+    if (g->asked.md5)
+        answer_base64(r, SPAN("Content-MD5"), span_from(g->md5, sizeof(g->md5)));
+    if (g->asked.crc64)
+        answer_crc64(r, g->crc64);
+}
+
+static void get_head(struct get_blob *g)
+{
+    const struct blob_record *b = blob_record(g->r.blob);
+
+    if (g->r.head_sent)
+        return;
+    blob_headers(&g->r, g->r.blob);
+    get_range_headers(g, b);
+    hearth_headers(&g->r, b, g->missed);
+    if (g->missed)
+        STAT_INC(blobapi_misses);
+    else
+        STAT_INC(blobapi_hits);
+    answer_ok(&g->r, g->asked.given ? 206 : 200, (int64_t)g->range.len);
+}
+
+static struct next get_open(struct op *op)
+{
+    struct get_blob *g = GET_BLOB(op);
+
+    if (g->range.len == 0)
+        return GO(get_end);
+    g->reader = cache_reader_open(g->r.blob, g->range, READ_CLIENT);
+    return GO(get_read);
+}
+
+static struct next get_failed(struct get_blob *g, int err)
+{
+    return g->r.head_sent || err == -ECANCELED ? cut(&g->r) : fail_errno(&g->r, err);
+}
+
+static struct next get_read(struct op *op)
+{
+    struct get_blob *g = GET_BLOB(op);
+
+    if (g->given == g->range.len)
+        return g->unchecked || get_hashes(g) ? GO(get_settle) : GO(get_end);
+    reader_next(g->reader, &g->slice, &op->done);
+    return AWAIT(get_have);
+}
+
+static void get_hold(struct get_blob *g, struct slice slice)
+{
+    if (g->held_count == g->held_room) {
+        unsigned room = g->held_room ? g->held_room * 2 : HELD_ROOM;
+
+        g->held = arena_grow(g->r.http->arena, g->held, g->held_room * sizeof(*g->held),
+                             room * sizeof(*g->held));
+        g->held_room = room;
+    }
+    g->held[g->held_count++] = slice;
+}
+
+/* Which bytes of the answer wait for get_settle: from here on. */
+static uint64_t get_hold_from(const struct get_blob *g)
+{
+    if (get_hashes(g))
+        return 0;
+    if (!g->unchecked)
+        return g->range.len;
+    return g->range.len > WITHHELD_BYTES ? g->range.len - WITHHELD_BYTES : 0;
+}
+
+/* What was read goes back. */
+static void get_drop(struct get_blob *g)
+{
+    g->slice = slice_unref(g->slice);
+    while (g->held_sent < g->held_count)
+        slice_unref(g->held[g->held_sent++]);
+    g->held_sent = g->held_count = 0;
+    g->reader = reader_close(g->reader);
+    g->given = 0;
+    g->unchecked = false;
+}
+
+static struct next get_have(struct op *op)
+{
+    struct get_blob *g = GET_BLOB(op);
+    uint64_t start = g->given, from;
+
+    if (op->done.err == -ENODATA && g->r.api->conf.upstream) {
+        g->missed = true;
+        upstream_fill(g->r.api->conf.upstream, g->r.blob, reader_gap(g->reader), &op->done);
+        return AWAIT(get_filled);
+    }
+    if (op->done.err)
+        return get_failed(g, op->done.err);
+    g->given += g->slice.bytes.len;
+    g->unchecked |= !g->slice.checked;
+    from = get_hold_from(g);
+    if (g->given <= from)
+        return GO(get_send);
+    if (start < from) { /* its front may leave */
+        struct slice back = slice_ref(g->slice);
+
+        back.bytes = span_skip(back.bytes, from - start);
+        g->slice.bytes.len = from - start;
+        get_hold(g, back);
+        return GO(get_send);
+    }
+    get_hold(g, g->slice);
+    g->slice = (struct slice){0};
+    return GO(get_read);
+}
+
+/* The cloud has another version by now: before the head is out, answer with that one. */
+static bool get_may_restart(struct get_blob *g, int err)
+{
+    return err == -ESTALE && !g->r.head_sent && g->restarts++ < FIND_ROUNDS_MAX;
+}
+
+static struct next get_filled(struct op *op)
+{
+    struct get_blob *g = GET_BLOB(op);
+
+    if (get_may_restart(g, op->done.err)) {
+        get_drop(g);
+        return get_start(op);
+    }
+    return op->done.err ? get_failed(g, op->done.err) : GO(get_read);
+}
+
+static struct next get_send(struct op *op)
+{
+    struct get_blob *g = GET_BLOB(op);
+    struct slice slice = g->slice;
+
+    get_head(g);
+    g->slice = (struct slice){0};
+    STAT_ADD(blobapi_bytes_out, slice.bytes.len);
+    g->r.http->ops->send(g->r.http, &slice, 1, &op->done); /* takes the reference */
+    return AWAIT(get_sent);
+}
+
+static struct next get_sent(struct op *op)
+{
+    return op->done.err ? cut(REQUEST(op)) : GO(get_read);
+}
+
+static struct next get_settle(struct op *op)
+{
+    struct get_blob *g = GET_BLOB(op);
+
+    reader_settle(g->reader, &op->done);
+    return AWAIT(get_settled);
+}
+
+static int get_hash_job(void *arg) /* worker: 4 MiB of MD5 are 6 ms */
+{
+    struct get_blob *g = arg;
+    struct md5 *md5 = md5_new();
+
+    for (unsigned i = 0; i < g->held_count; i++) {
+        struct span bytes = g->held[i].bytes;
+
+        if (g->asked.md5)
+            md5_add(md5, bytes);
+        else
+            g->crc64 = crc64(g->crc64, bytes.base, bytes.len);
+    }
+    md5_end(md5, g->md5);
+    md5_free(md5);
+    return 0;
+}
+
+static struct next get_settled(struct op *op)
+{
+    struct get_blob *g = GET_BLOB(op);
+
+    if (op->done.err)
+        return get_failed(g, op->done.err);
+    if (!get_hashes(g))
+        return GO(get_end);
+    worker_run(g->r.api->conf.workers, get_hash_job, g, &op->done);
+    return AWAIT(get_hashed);
+}
+
+static struct next get_hashed(struct op *op)
+{
+    struct get_blob *g = GET_BLOB(op);
+
+    return op->done.err ? get_failed(g, op->done.err) : GO(get_end);
+}
+
+static struct next get_end(struct op *op)
+{
+    struct get_blob *g = GET_BLOB(op);
+    unsigned n = MIN(g->held_count - g->held_sent, HELD_ROOM);
+    const struct slice *slices = g->held + g->held_sent;
+
+    get_head(g); /* an empty blob, or all of it was withheld */
+    if (!n) {
+        g->r.whole = true;
+        return FINISH;
+    }
+    for (unsigned i = 0; i < n; i++)
+        STAT_ADD(blobapi_bytes_out, slices[i].bytes.len);
+    g->held_sent += n;
+    g->r.http->ops->send(g->r.http, slices, n, &op->done);
+    return AWAIT(get_end_sent);
+}
+
+static struct next get_end_sent(struct op *op)
+{
+    return op->done.err ? cut(REQUEST(op)) : GO(get_end);
+}
+
+void get_done(struct request *r)
+{
+    get_drop(container_of(r, struct get_blob, r));
+}

@@ -1,0 +1,143 @@
+/* blobapi/handlers.h - the first step and the state of each operation that is served; one file
+ * each. */
+#ifndef BLOBAPI_HANDLERS_H
+#define BLOBAPI_HANDLERS_H
+
+#include "blobapi/block_list.h"
+#include "blobapi/range.h"
+#include "blobapi/request.h"
+
+/* ---- what several share ---- */
+
+/* blob_headers.c: the headers of Get Blob and Get Blob Properties but for length, range and hashes.
+ */
+void blob_headers(struct request *r, const struct blob *blob);
+/* x-hearth-cache, -durability, -age; missed: bytes or properties came from the cloud for this
+ * request. */
+void hearth_headers(struct request *r, const struct blob_record *record, bool missed);
+/* What writes answer: ETag, Last-Modified, x-ms-request-server-encrypted, x-hearth-durability. */
+void written_headers(struct request *r, const struct blob_record *record);
+/* find_blob's result as a read wants it: not found, conditions and lease judged. 0: go on. */
+enum az_error read_verdict(struct request *r);
+/* A record with these headers and metadata; the rest is the caller's. */
+void record_describe(struct blob_record *record, const struct content_inputs *content,
+                     const struct pair *metadata, unsigned metadata_count);
+/* A new version's record: kept creation time, contract, durability; content and headers are the
+ * caller's. */
+struct blob_record record_new(const struct request *r, uint64_t length);
+
+/* ---- account ---- */
+struct next account_info_start(struct op *op);
+struct next service_properties_start(struct op *op);
+
+struct list_containers {
+    struct request r;
+    struct span prefix, marker, from;
+    uint64_t max;
+    bool metadata;
+    bool asked;       /* the cloud's containers have been asked for */
+    struct span next; /* the first container of the next page; in the arena */
+    unsigned rows;
+};
+struct next list_containers_start(struct op *op);
+
+/* ---- containers ---- */
+struct container_change {
+    struct request r;
+    struct container_record record;
+};
+struct next create_container_start(struct op *op);
+struct next delete_container_start(struct op *op);
+struct next set_container_metadata_start(struct op *op);
+struct next get_container_start(struct op *op);
+
+/* ---- blobs ---- */
+struct get_blob {
+    struct request r;
+    struct range_request asked;
+    struct range range; /* what is sent */
+    struct reader *reader;
+    struct slice slice; /* the one just read */
+    uint64_t given;     /* bytes the reader gave */
+    struct slice *held; /* read, not sent: the withheld end, or all for a hash of the range */
+    unsigned held_count, held_room, held_sent;
+    bool unchecked; /* some bytes given are still to be confirmed */
+    bool missed;
+    unsigned restarts; /* the cloud's version changed before anything was sent */
+    unsigned char md5[16];
+    uint64_t crc64;
+};
+struct next get_start(struct op *op);
+void get_done(struct request *r);
+struct next head_start(struct op *op);
+struct next delete_start(struct op *op);
+
+struct put_blob {
+    struct request r;
+    struct receive receive;
+    struct blob_record record;
+    struct content_inputs content;
+    struct piece piece;
+};
+struct next put_blob_start(struct op *op);
+
+struct put_block {
+    struct request r;
+    struct receive receive;
+    char id[BLOCK_ID_BYTES_MAX];
+    size_t id_len;
+};
+struct next put_block_start(struct op *op);
+
+struct put_block_list {
+    struct request r;
+    struct hash_inputs want;
+    struct block_list *parser;
+    struct md5 *md5;
+    unsigned char md5_got[16];
+    uint64_t crc64, received;
+    const struct block_ref *blocks;
+    size_t count, bad;
+    struct piece *pieces; /* references, until tx_put takes them */
+    struct blob_record record;
+    struct content_inputs content;
+};
+struct next put_block_list_start(struct op *op);
+void put_block_list_done(struct request *r);
+
+struct get_block_list {
+    struct request r;
+    bool committed, uncommitted; /* which sections are asked for */
+    bool committed_open, committed_ended, uncommitted_open;
+    bool staged; /* there are uncommitted blocks, asked for or not */
+};
+struct next get_block_list_start(struct op *op);
+
+struct describe_blob {
+    struct request r;
+    struct blob_record record;
+    struct content_inputs content;
+    const struct pair *metadata;
+    unsigned metadata_count;
+};
+struct next set_properties_start(struct op *op);
+struct next set_metadata_start(struct op *op);
+struct next get_metadata_start(struct op *op);
+
+struct list_blobs {
+    struct request r;
+    struct span prefix, delimiter, marker;
+    struct span from; /* the next row that may appear; malloc'ed by the cache or in the arena */
+    uint64_t max;
+    bool metadata, uncommitted;
+    bool has_max;
+    bool offline;
+    unsigned rounds; /* to the cloud */
+    unsigned rows;
+    struct list_end end;
+    struct span next; /* NextMarker's name; in the arena */
+};
+struct next list_blobs_start(struct op *op);
+void list_blobs_done(struct request *r);
+
+#endif

@@ -1,0 +1,190 @@
+/* blobapi/inputs.c - the headers several operations read the same way: metadata, content headers,
+ * hashes of the body, and those of features that are not served. Pure but for the request's arena.
+ */
+#include "base/text.h"
+#include "blobapi/request.h"
+
+#define METADATA_PREFIX SPAN("x-ms-meta-")
+
+static bool letter_or_underscore(unsigned char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+
+/* A C# identifier, as the service wants names; ASCII, since a header can hold nothing else. */
+static bool metadata_name_fits(struct span name)
+{
+    for (size_t i = 0; i < name.len; i++) {
+        unsigned char c = (unsigned char)name.base[i];
+
+        if (!letter_or_underscore(c) && (i == 0 || c < '0' || c > '9'))
+            return false;
+    }
+    return true;
+}
+
+static bool metadata_value_fits(struct span value)
+{
+    for (size_t i = 0; i < value.len; i++)
+        if ((unsigned char)value.base[i] < 0x20 || (unsigned char)value.base[i] > 0x7e)
+            return false;
+    return true;
+}
+
+static bool metadata_has(const struct pair *pairs, unsigned n, struct span name)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (span_eq_nocase(pairs[i].name, name))
+            return true;
+    return false;
+}
+
+static enum az_error metadata_one(const struct header *h, struct pair *pairs, unsigned n,
+                                  size_t *bytes)
+{
+    struct span sent = h->sent_name.len == h->name.len ? h->sent_name : h->name;
+    struct span name = span_skip(sent, METADATA_PREFIX.len);
+
+    if (!name.len)
+        return AZ_EMPTY_METADATA_KEY;
+    if (!metadata_name_fits(name) || !metadata_value_fits(h->value) || metadata_has(pairs, n, name))
+        return AZ_INVALID_METADATA;
+    *bytes += name.len + h->value.len;
+    if (n == METADATA_PAIRS_MAX || *bytes > METADATA_BYTES_MAX)
+        return AZ_METADATA_TOO_LARGE;
+    pairs[n] = (struct pair){name, h->value};
+    return AZ_OK;
+}
+
+static unsigned metadata_count(const struct exchange *http)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < http->header_count; i++)
+        n += span_starts(http->headers[i].name, METADATA_PREFIX);
+    return n;
+}
+
+enum az_error metadata_inputs(struct request *r, const struct pair **ret, unsigned *ret_n)
+{
+    unsigned room = MIN(metadata_count(r->http), METADATA_PAIRS_MAX + 1), n = 0;
+    struct pair *pairs = room ? arena_alloc(r->http->arena, room * sizeof(*pairs)) : NULL;
+    size_t bytes = 0;
+
+    for (unsigned i = 0; i < r->http->header_count; i++) {
+        const struct header *h = &r->http->headers[i];
+        enum az_error error;
+
+        if (!span_starts(h->name, METADATA_PREFIX))
+            continue;
+        error = metadata_one(h, pairs, n, &bytes);
+        if (error)
+            return error;
+        n++;
+    }
+    *ret = pairs;
+    *ret_n = n;
+    return AZ_OK;
+}
+
+/* Base64 of exactly n bytes. */
+static bool fixed_base64(struct span text, void *ret, size_t n)
+{
+    unsigned char bytes[32];
+    size_t len;
+
+    if (text.len > BASE64_BYTES(sizeof(bytes) - 8) || base64_decode(text, bytes, &len) < 0 ||
+        len != n)
+        return false;
+    memcpy(ret, bytes, n);
+    return true;
+}
+
+static struct span either(struct request *r, bool with_plain, struct span ours, struct span plain)
+{
+    struct span value = exchange_header(r->http, ours);
+
+    return value.base || !with_plain ? value : exchange_header(r->http, plain);
+}
+
+/* An empty header is an unset one: rclone sends them all (and signs them). */
+enum az_error content_inputs(struct request *r, bool with_plain, struct content_inputs *ret,
+                             struct span *culprit)
+{
+    struct span md5 = exchange_header(r->http, SPAN("x-ms-blob-content-md5"));
+    char *raw;
+
+    ret->type = either(r, with_plain, SPAN("x-ms-blob-content-type"), SPAN("content-type"));
+    ret->encoding =
+        either(r, with_plain, SPAN("x-ms-blob-content-encoding"), SPAN("content-encoding"));
+    ret->language =
+        either(r, with_plain, SPAN("x-ms-blob-content-language"), SPAN("content-language"));
+    ret->disposition =
+        either(r, with_plain, SPAN("x-ms-blob-content-disposition"), SPAN("content-disposition"));
+    ret->cache_control =
+        either(r, with_plain, SPAN("x-ms-blob-cache-control"), SPAN("cache-control"));
+    ret->md5 = (struct span){NULL, 0};
+    if (!md5.len)
+        return AZ_OK;
+    raw = arena_alloc(r->http->arena, 16);
+    *culprit = SPAN("x-ms-blob-content-md5");
+    if (!fixed_base64(md5, raw, 16))
+        return AZ_INVALID_MD5;
+    ret->md5 = span_from(raw, 16);
+    return AZ_OK;
+}
+
+enum az_error hash_inputs(struct request *r, struct hash_inputs *ret, struct span *culprit)
+{
+    struct span md5 = exchange_header(r->http, SPAN("content-md5"));
+    struct span crc = exchange_header(r->http, SPAN("x-ms-content-crc64"));
+    uint64_t little;
+
+    if (md5.len && crc.len)
+        return AZ_BOTH_CRC64_AND_MD5_HEADER_PRESENT;
+    *culprit = SPAN("Content-MD5");
+    ret->has_md5 = md5.len > 0;
+    if (ret->has_md5 && !fixed_base64(md5, ret->md5, sizeof(ret->md5)))
+        return AZ_INVALID_MD5;
+    *culprit = SPAN("x-ms-content-crc64");
+    ret->has_crc64 = crc.len > 0;
+    if (ret->has_crc64 && !fixed_base64(crc, &little, sizeof(little)))
+        return AZ_INVALID_HEADER_VALUE;
+    if (ret->has_crc64)
+        ret->crc64 = le64toh(little);
+    return AZ_OK;
+}
+
+/* Each would change what is stored or returned. */
+enum az_error unserved_inputs(struct request *r, struct span *culprit)
+{
+    static const struct span headers[] = {
+        SPAN("x-ms-structured-body"),
+        SPAN("x-ms-tags"),
+        SPAN("x-ms-if-tags"),
+        SPAN("x-ms-access-tier"),
+        SPAN("x-ms-encryption-key"),
+        SPAN("x-ms-encryption-key-sha256"),
+        SPAN("x-ms-encryption-algorithm"),
+        SPAN("x-ms-encryption-scope"),
+        SPAN("x-ms-immutability-policy-mode"),
+        SPAN("x-ms-immutability-policy-until-date"),
+        SPAN("x-ms-legal-hold"),
+        SPAN("x-ms-blob-content-length"),
+        SPAN("x-ms-sequence-number-action"),
+        SPAN("x-ms-blob-sequence-number"),
+    };
+    static const struct span params[] = {SPAN("snapshot"), SPAN("versionid")};
+
+    for (unsigned i = 0; i < countof(headers); i++)
+        if (exchange_header(r->http, headers[i]).len) {
+            *culprit = headers[i];
+            return AZ_UNSUPPORTED_HEADER;
+        }
+    for (unsigned i = 0; i < countof(params); i++)
+        if (target_param(&r->target, params[i]).len) {
+            *culprit = params[i];
+            return AZ_UNSUPPORTED_QUERY_PARAMETER;
+        }
+    return AZ_OK;
+}

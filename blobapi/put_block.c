@@ -1,0 +1,74 @@
+/* blobapi/put_block.c - Put Block: the body into an object, staged under the client's id. No
+ * conditions, no name order, no ETag: the last one of an id wins, and the blob that is there does
+ * not change. */
+#include "blobapi/handlers.h"
+
+#define PUT_BLOCK(op) container_of(REQUEST(op), struct put_block, r)
+
+static struct next block_received(struct op *op);
+static struct next block_staged(struct op *op);
+
+static struct next block_empty(struct request *r)
+{
+    request_detail(r, SPAN("HeaderName"), SPAN("Content-Length"));
+    request_detail(r, SPAN("HeaderValue"), SPAN("0"));
+    return fail(r, AZ_INVALID_HEADER_VALUE);
+}
+
+struct next put_block_start(struct op *op)
+{
+    struct put_block *p = PUT_BLOCK(op);
+    struct request *r = &p->r;
+    struct span id = target_param(&r->target, SPAN("blockid")), culprit = {NULL, 0};
+    enum az_error error;
+
+    if (!id.len)
+        return fail_query(r, AZ_MISSING_REQUIRED_QUERY_PARAMETER, SPAN("blockid"));
+    if (block_id_decode(id, p->id, &p->id_len) < 0)
+        return fail_query(r, AZ_INVALID_QUERY_PARAMETER_VALUE, SPAN("blockid"));
+    if (r->http->body_bytes == 0)
+        return block_empty(r);
+    if (exchange_header(r->http, SPAN("x-ms-lease-id")).len)
+        return fail(r, AZ_LEASE_NOT_PRESENT_WITH_BLOB_OPERATION);
+    error = hash_inputs(r, &p->receive.want, &culprit);
+    if (error)
+        return culprit.len ? fail_header(r, error, culprit) : fail(r, error);
+    p->receive.staged = true;
+    return receive_body(r, &p->receive, GO(block_received));
+}
+
+static struct next block_received(struct op *op)
+{
+    struct put_block *p = PUT_BLOCK(op);
+
+    cache_stage(p->r.api->conf.cache, &p->r.name, span_from(p->id, p->id_len),
+                TAKE(p->receive.object), &op->done);
+    return AWAIT(block_staged);
+}
+
+static struct next block_staged(struct op *op)
+{
+    struct put_block *p = PUT_BLOCK(op);
+    struct request *r = &p->r;
+
+    switch (op->done.err) {
+    case 0:
+        break;
+    case -EINVAL:
+        return fail(r, AZ_INVALID_BLOB_OR_BLOCK); /* ids of one blob have one length */
+    case -E2BIG:
+        return fail(r, AZ_BLOCK_COUNT_EXCEEDS_LIMIT);
+    case -EEXIST:
+        return fail(r, AZ_INVALID_BLOB_TYPE);
+    case -ENOENT:
+        return fail(r, AZ_CONTAINER_NOT_FOUND);
+    default:
+        return fail_errno(r, op->done.err);
+    }
+    if (p->receive.want.has_md5)
+        answer_base64(r, SPAN("Content-MD5"), span_from(p->receive.md5, 16));
+    else
+        answer_crc64(r, p->receive.crc64);
+    answer_add(r, SPAN("x-ms-request-server-encrypted"), SPAN("true"));
+    return answer_empty(r, 201);
+}

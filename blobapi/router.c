@@ -1,0 +1,400 @@
+/* blobapi/router.c - from a request's head to its operation: target, row of the table, version,
+ * credentials, contract, container; then the row's own first step. Loop thread.
+ *
+ * Everything that can be refused without the body is refused here, before the first read, so that a
+ * client that waits for 100 Continue sends nothing for nothing (D2). Order of the checks: surface
+ * section 3. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "blobapi/handlers.h"
+#include "blobapi/metrics.h"
+
+#define VERSION_DEFAULT SPAN("2026-10-06") /* what the tables were read from */
+#define SLOW_REQUEST_NS (2 * NS_PER_SEC)   /* worth a line with its trail */
+
+const struct operation operations[OPERATIONS] = {
+#define SERVED(start_, state_, done_) .start = start_, .state_bytes = sizeof(state_), .done = done_
+#define REFUSED(error_, names_)                                                                    \
+    .state_bytes = sizeof(struct request), .refusal = error_, .refusal_names = SPAN(names_)
+#define OPERATION(id_, name_, methods_, levels_, restype_, comp_, when_, account_sas_,             \
+                  service_sas_, body_, body_max_, conditions_, promise_, ...)                      \
+    [OPERATION_##id_] = {.name = SPAN(name_),                                                      \
+                         .methods = methods_,                                                      \
+                         .levels = levels_,                                                        \
+                         .restype = SPAN(restype_),                                                \
+                         .comp = SPAN(comp_),                                                      \
+                         .when = when_,                                                            \
+                         .account_sas = SPAN(account_sas_),                                        \
+                         .service_sas = SPAN(service_sas_),                                        \
+                         .body = body_,                                                            \
+                         .body_max = body_max_,                                                    \
+                         .conditions = conditions_,                                                \
+                         .promise = promise_,                                                      \
+                         __VA_ARGS__},
+#include "blobapi/operations.def"
+#undef OPERATION
+#undef REFUSED
+#undef SERVED
+};
+/* Stands for the operation of a request that names none. */
+static const struct operation no_operation = {.name = SPAN("Unknown"),
+                                              .state_bytes = sizeof(struct request)};
+
+/* ---- dispatch ---- */
+
+static unsigned method_of(struct span text)
+{
+    static const struct {
+        struct span text;
+        enum method method;
+    } methods[] = {{SPAN("GET"), METHOD_GET},   {SPAN("PUT"), METHOD_PUT},
+                   {SPAN("HEAD"), METHOD_HEAD}, {SPAN("DELETE"), METHOD_DELETE},
+                   {SPAN("POST"), METHOD_POST}, {SPAN("OPTIONS"), METHOD_OPTIONS}};
+
+    for (unsigned i = 0; i < countof(methods); i++)
+        if (span_eq(text, methods[i].text))
+            return methods[i].method;
+    return 0;
+}
+
+static unsigned level_of(const struct target *target)
+{
+    return target->blob.len ? LEVEL_BLOB : target->container.len ? LEVEL_CONTAINER : LEVEL_SERVICE;
+}
+
+static bool when_fits(const struct exchange *http, enum when when)
+{
+    struct span type = exchange_header(http, SPAN("x-ms-blob-type"));
+    bool source = exchange_header(http, SPAN("x-ms-copy-source")).len > 0;
+
+    switch (when) {
+    case WHEN_ALWAYS:
+        return true;
+    case WHEN_PUT_FROM_URL:
+        return source && type.len;
+    case WHEN_COPY_SYNC:
+        return source &&
+               span_eq_nocase(exchange_header(http, SPAN("x-ms-requires-sync")), SPAN("true"));
+    case WHEN_COPY_SOURCE:
+        return source;
+    case WHEN_BLOCK_BLOB:
+        return span_eq_nocase(type, SPAN("BlockBlob"));
+    case WHEN_APPEND_BLOB:
+        return span_eq_nocase(type, SPAN("AppendBlob"));
+    case WHEN_PAGE_BLOB:
+        return span_eq_nocase(type, SPAN("PageBlob"));
+    }
+    return false;
+}
+
+struct asked_for { /* what a request line asks for */
+    unsigned method, level;
+    struct span restype, comp;
+};
+
+static bool resource_fits(const struct operation *o, const struct asked_for *a)
+{
+    return (o->levels & a->level) && span_eq_nocase(o->restype, a->restype) &&
+           span_eq_nocase(o->comp, a->comp);
+}
+
+/* No row fits: what is wrong, from the outside in. */
+static enum az_error misfit(const struct exchange *http, const struct asked_for *a,
+                            struct span *culprit)
+{
+    bool resource = false, method = false;
+
+    *culprit = (struct span){NULL, 0};
+    for (unsigned i = 0; i < OPERATIONS; i++)
+        if (resource_fits(&operations[i], a)) {
+            resource = true;
+            method |= (operations[i].methods & a->method) != 0;
+        }
+    if (a->method == METHOD_OPTIONS)
+        return AZ_CORS_PREFLIGHT_FAILURE;
+    if (!a->method || (resource && !method))
+        return AZ_UNSUPPORTED_HTTP_VERB;
+    if (resource) { /* only Put Blob depends on more than the request line */
+        *culprit = SPAN("x-ms-blob-type");
+        return exchange_header(http, *culprit).len ? AZ_INVALID_HEADER_VALUE
+                                                   : AZ_MISSING_REQUIRED_HEADER;
+    }
+    *culprit = a->comp.len ? SPAN("comp") : SPAN("restype");
+    return AZ_INVALID_QUERY_PARAMETER_VALUE;
+}
+
+const struct operation *operation_find(const struct exchange *http, const struct target *target,
+                                       enum az_error *error, struct span *culprit)
+{
+    struct asked_for a = {method_of(http->method), level_of(target),
+                          target_param(target, SPAN("restype")),
+                          target_param(target, SPAN("comp"))};
+
+    for (unsigned i = 0; i < OPERATIONS; i++)
+        if ((operations[i].methods & a.method) && resource_fits(&operations[i], &a) &&
+            when_fits(http, operations[i].when))
+            return &operations[i];
+    *error = misfit(http, &a, culprit);
+    return NULL;
+}
+
+/* ---- the steps all requests share ---- */
+
+static struct next route_misfit(struct op *op);
+static struct next route_version(struct op *op);
+static struct next route_syntax(struct op *op);
+static struct next route_body(struct op *op);
+static struct next route_auth(struct op *op);
+static struct next route_promise(struct op *op);
+static struct next route_container(struct op *op);
+static struct next route_found(struct op *op);
+
+/* Names a header or a query parameter by how it is written. */
+static struct next fail_named(struct request *r, enum az_error error, struct span culprit)
+{
+    if (!culprit.len)
+        return fail(r, error);
+    return error == AZ_INVALID_QUERY_PARAMETER_VALUE || error == AZ_UNSUPPORTED_QUERY_PARAMETER
+               ? fail_query(r, error, culprit)
+               : fail_header(r, error, culprit);
+}
+
+static struct next route_misfit(struct op *op)
+{
+    struct request *r = REQUEST(op);
+
+    return fail_named(r, r->error, r->culprit);
+}
+
+static bool
+version_fits(struct span v) /* YYYY-MM-DD; any date, since clients are newer than servers */
+{
+    static const char form[] = "dddd-dd-dd";
+
+    if (v.len != sizeof(form) - 1)
+        return false;
+    for (size_t i = 0; i < v.len; i++)
+        if (form[i] == 'd' ? v.base[i] < '0' || v.base[i] > '9' : v.base[i] != form[i])
+            return false;
+    return true;
+}
+
+static struct next route_version(struct op *op)
+{
+    struct request *r = REQUEST(op);
+    struct span asked = exchange_header(r->http, SPAN("x-ms-version"));
+
+    if (!asked.len)
+        asked = target_param(&r->target, SPAN("api-version"));
+    if (asked.len && !version_fits(asked))
+        return fail_header(r, AZ_INVALID_HEADER_VALUE, SPAN("x-ms-version"));
+    if (asked.len)
+        r->version = asked;
+    return r->operation == &no_operation ? GO(route_misfit) : GO(route_syntax);
+}
+
+static struct next route_syntax(struct op *op)
+{
+    struct request *r = REQUEST(op);
+    struct span culprit = {NULL, 0};
+    enum az_error error;
+
+    if (!r->operation->start)
+        return GO(route_auth); /* whatever else it says, it will be refused */
+    error = unserved_inputs(r, &culprit);
+    if (!error)
+        error = conditions_parse(r->http->headers, r->http->header_count, r->operation->conditions,
+                                 r->http->arena, &r->conditions, &culprit);
+    return error ? fail_named(r, error, culprit) : GO(route_body);
+}
+
+static struct next route_body(struct op *op)
+{
+    struct request *r = REQUEST(op);
+    const struct operation *o = r->operation;
+
+    if (o->body == BODY_STREAM && r->http->body_bytes < 0)
+        return fail(r, AZ_MISSING_CONTENT_LENGTH_HEADER);
+    if (o->body != BODY_NONE && r->http->body_bytes > 0 &&
+        (uint64_t)r->http->body_bytes > o->body_max)
+        return fail_detail(r, AZ_REQUEST_BODY_TOO_LARGE, SPAN("MaxLimit"),
+                           arena_printf(r->http->arena, "%llu", (unsigned long long)o->body_max));
+    return GO(route_auth);
+}
+
+static enum auth_resource auth_resource_of(const struct target *target)
+{
+    return target->blob.len ? AUTH_OBJECT : target->container.len ? AUTH_CONTAINER : AUTH_SERVICE;
+}
+
+static struct next route_auth(struct op *op)
+{
+    struct request *r = REQUEST(op);
+    const struct operation *o = r->operation;
+    struct span detail = {NULL, 0};
+    struct auth_request check = {.method = r->http->method,
+                                 .target = &r->target,
+                                 .headers = r->http->headers,
+                                 .header_count = r->http->header_count,
+                                 .peer = r->http->peer,
+                                 .tls = r->http->tls,
+                                 .now_ns = clock_wall_ns(),
+                                 .arena = r->http->arena,
+                                 .need = {auth_resource_of(&r->target), auth_rights(o->account_sas),
+                                          auth_rights(o->service_sas)}};
+    enum az_error error = auth_check(&check, &r->granted, &detail);
+
+    if (error && detail.len)
+        return fail_detail(r, error, SPAN("AuthenticationErrorDetail"), detail);
+    if (error)
+        return fail(r, error);
+    if (!exchange_header(r->http, SPAN("x-ms-version")).len && r->granted.version.len)
+        r->version = r->granted.version;
+    return o->start ? GO(route_promise) : fail_named(r, o->refusal, o->refusal_names);
+}
+
+/* 403 AuthorizationPermissionMismatch for a read-only scope: blobfuse2 makes EACCES of it, azcopy
+ * and the SDKs neither retry it nor take it for a wrong key. */
+static struct next route_promise(struct op *op)
+{
+    struct request *r = REQUEST(op);
+
+    if (!r->target.container.len)
+        return r->operation->start(op);
+    r->contract = contract_for(r->account, r->target.container, r->target.blob);
+    if (r->operation->promise == PROMISE_NONE)
+        return GO(route_container);
+    if (r->target.secondary)
+        return fail(r, AZ_INSUFFICIENT_ACCOUNT_PERMISSIONS);
+    if (r->contract->write == WRITE_DENY)
+        return fail_detail(
+            r, AZ_AUTHORIZATION_PERMISSION_MISMATCH, SPAN("AuthenticationErrorDetail"),
+            SPAN("This scope is read-only in this cache (its contract says write = deny)."));
+    return r->target.blob.len ? GO(route_container)
+                              : r->operation->start(op); /* changes find their own */
+}
+
+static struct next route_container(struct op *op)
+{
+    return find_container(REQUEST(op), GO(route_found));
+}
+
+static struct next route_found(struct op *op)
+{
+    struct request *r = REQUEST(op);
+
+    if (r->found == -ENOENT)
+        return fail(r, AZ_CONTAINER_NOT_FOUND);
+    if (r->found)
+        return fail_errno(r, r->found);
+    r->name =
+        (struct name){.container = container_record(r->container)->id, .blob = r->target.blob};
+    return r->operation->start(op);
+}
+
+/* ---- begin and end ---- */
+
+static void request_slow(const struct request *r, uint64_t took_ns)
+{
+    char trail[512];
+    size_t len = trail_print(&r->op.trail, trail, sizeof(trail));
+
+    log_warn_limited("slow request", KV_SPAN("operation", r->operation->name),
+                     KV_SPAN("id", span_from(r->id, REQUEST_ID_BYTES)), KV_INT("status", r->status),
+                     KV_UINT("ms", took_ns / NS_PER_MS), KV_SPAN("trail", span_from(trail, len)));
+}
+
+static void request_free(struct op *op)
+{
+    struct request *r = REQUEST(op);
+    struct exchange *http = r->http;
+    uint64_t took_ns = clock_mono_ns() - r->started_ns;
+
+    if (r->operation->done)
+        r->operation->done(r);
+    receive_done(r);
+    change_drop(r);
+    if (r->emit)
+        emit_done(r->emit);
+    r->buf = iobuf_unref(r->buf);
+    r->blob = r->blob ? blob_unref(r->blob) : NULL;
+    r->newer = r->newer ? blob_unref(r->newer) : NULL;
+    r->container = r->container ? container_unref(r->container) : NULL;
+    STAT_OBSERVE(blobapi_request_seconds, took_ns);
+    if (took_ns > SLOW_REQUEST_NS)
+        request_slow(r, took_ns);
+    http->op = NULL;
+    http->ops->end(http, r->whole && !op->cancelled);
+}
+
+static struct request *request_new(struct exchange *http, const struct operation *o)
+{
+    struct request *r = arena_zalloc(http->arena, o->state_bytes);
+
+    op_init(&r->op, http->loop, request_free);
+    r->http = http;
+    r->api = http->api;
+    r->operation = o;
+    r->started_ns = clock_mono_ns();
+    r->version = VERSION_DEFAULT;
+    r->head_only = span_eq(http->method, SPAN("HEAD"));
+    request_id_make(r->id);
+    http->op = &r->op;
+    STAT_INC(blobapi_requests);
+    return r;
+}
+
+void blobapi_start(struct exchange *http)
+{
+    struct target target = {0};
+    struct span culprit = {NULL, 0};
+    const struct operation *o = NULL;
+    enum az_error error =
+        target_parse(http->api->conf.accounts, http->host, http->target, http->arena, &target);
+    struct request *r;
+
+    if (!error)
+        o = operation_find(http, &target, &error, &culprit);
+    r = request_new(http, o ? o : &no_operation);
+    r->target = target;
+    r->account = target.account;
+    r->error = error;
+    r->culprit = culprit;
+    op_start(&r->op, GO(route_version));
+}
+
+static void sleep_ended(struct timer *timer)
+{
+    completion_post(&container_of(timer, struct request, timer)->op.done, 0);
+}
+
+static void sleep_cancel(struct completion *done)
+{
+    struct request *r = done->callee;
+
+    timer_stop(r->http->loop, &r->timer);
+    completion_post(done, -ECANCELED);
+}
+
+void request_sleep(struct request *r, uint64_t ns)
+{
+    r->timer.fn = sleep_ended;
+    r->op.done.cancel = sleep_cancel;
+    r->op.done.callee = r;
+    timer_start(r->http->loop, &r->timer, ns);
+}
+
+int blobapi_open(const struct blobapi_conf *conf, struct blobapi **ret)
+{
+    struct blobapi *api = xcalloc(1, sizeof(*api));
+
+    api->conf = *conf;
+    *ret = api;
+    return 0;
+}
+
+struct blobapi *blobapi_close(struct blobapi *api)
+{
+    free(api);
+    return NULL;
+}
