@@ -219,7 +219,7 @@ static int supers_write(struct slab_store *store)
 
     store->super.sequence++;
     for (unsigned i = store->device_count; i-- > 0;) { /* a new device before those that name it */
-        int one = device_super_write(store, i);
+        int one = store->device[i].fenced ? 0 : device_super_write(store, i);
 
         err = err ? err : one;
     }

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/sendfile.h>
@@ -13,7 +14,11 @@
 char *tempdir_new(const char *name)
 {
     const char *root = getenv("TMPDIR");
-    char *path = xasprintf("%s/hearth-%s-XXXXXX", root ? root : "/tmp", name);
+    char *path;
+
+    if (!root) /* memory where there is some: RocksDB syncs a lot */
+        root = access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm";
+    path = xasprintf("%s/hearth-%s-XXXXXX", root, name);
 
     if (!mkdtemp(path))
         abort();
@@ -38,30 +43,64 @@ char *tempdir_path(const char *dir, const char *file)
     return xasprintf("%s/%s", dir, file);
 }
 
-static void copy_file(const char *from, const char *to)
+/* false: the file is gone. */
+static bool copy_file(const char *from, const char *to)
 {
     _cleanup_(fd_close) int in = open(from, O_RDONLY | O_CLOEXEC);
     _cleanup_(fd_close) int out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
-    if (in < 0 || out < 0)
+    if (out < 0)
         abort();
-    while (sendfile(out, in, NULL, 1 << 20) > 0)
+    while (in >= 0 && sendfile(out, in, NULL, 1 << 20) > 0)
         ;
+    return in >= 0;
+}
+
+static bool copy_once(const char *from, const char *to)
+{
+    DIR *dir = opendir(from);
+    struct dirent *entry;
+    bool whole = true;
+
+    if (!dir || mkdir(to, 0700))
+        abort();
+    while (whole && (entry = readdir(dir))) {
+        _cleanup_(freep) char *a = tempdir_path(from, entry->d_name);
+        _cleanup_(freep) char *b = tempdir_path(to, entry->d_name);
+
+        whole = entry->d_type != DT_REG || copy_file(a, b);
+    }
+    closedir(dir);
+    return whole;
+}
+
+/* Changes whenever a file comes, goes or grows. */
+static uint64_t signature(const char *path)
+{
+    DIR *dir = opendir(path);
+    struct dirent *entry;
+    struct stat st;
+    uint64_t sum = 0;
+
+    while (dir && (entry = readdir(dir))) {
+        _cleanup_(freep) char *file = tempdir_path(path, entry->d_name);
+
+        if (!stat(file, &st) && S_ISREG(st.st_mode))
+            sum += st.st_ino * 0x9E3779B97F4A7C15ull + (uint64_t)st.st_size * 31 +
+                   (uint64_t)st.st_mtim.tv_nsec;
+    }
+    closedir(dir);
+    return sum;
 }
 
 void tempdir_copy(const char *from, const char *to)
 {
-    DIR *dir = opendir(from);
-    struct dirent *entry;
+    uint64_t before;
 
-    if (!dir || mkdir(to, 0700))
-        abort();
-    while ((entry = readdir(dir))) {
-        if (entry->d_type != DT_REG)
-            continue;
-        _cleanup_(freep) char *a = tempdir_path(from, entry->d_name);
-        _cleanup_(freep) char *b = tempdir_path(to, entry->d_name);
-        copy_file(a, b);
+    for (;;) {
+        before = signature(from);
+        if (copy_once(from, to) && signature(from) == before)
+            return;
+        tempdir_free(xstrdup(to));
     }
-    closedir(dir);
 }

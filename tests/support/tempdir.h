@@ -4,7 +4,8 @@
 
 char *tempdir_new(const char *name); /* malloc'ed path */
 char *tempdir_free(char *path);      /* removes the folder and all in it; NULL is fine */
-void tempdir_copy(const char *from, const char *to);   /* files only; `to` is made */
+/* Files only; `to` is made. Starts over while another thread changes the folder (a live index). */
+void tempdir_copy(const char *from, const char *to);
 char *tempdir_path(const char *dir, const char *file); /* malloc'ed */
 
 #endif
