@@ -85,9 +85,9 @@ static const struct loop_ops evloop_ops = {
 
 void evloop_turn(struct evloop *ev)
 {
-    loop_run_ready(&ev->loop);
     ev->turn++;
     (void)h2o_evloop_run(ev->h2o, loop_timeout_ms(&ev->loop, SLEEP_MAX_MS)); /* -1: a signal */
+    loop_run_ready(&ev->loop); /* last, so that the caller sees a stop before the next sleep */
 }
 
 int evloop_open(struct evloop *ev)

@@ -20,6 +20,7 @@ struct evloop {
 
 int evloop_open(struct evloop *ev) must_check; /* the owner's thread; enters the loop */
 void evloop_close(struct evloop *ev);          /* leaves it; watches and sockets are gone */
-void evloop_turn(struct evloop *ev);           /* runs what is ready, sleeps, dispatches */
+void evloop_turn(
+    struct evloop *ev); /* sleeps if nothing is ready, dispatches, runs what is ready */
 
 #endif
