@@ -117,14 +117,9 @@ void record_describe(struct blob_record *record, const struct content_inputs *co
     record->metadata_count = metadata_count;
 }
 
-struct blob_record record_new(const struct request *r, uint64_t length)
+struct blob_record record_new(const struct request *r)
 {
-    return (struct blob_record){
-        .type = BLOB_BLOCK,
-        .length = length,
-        .created_ns = r->blob ? blob_record(r->blob)->created_ns : 0, /* an overwrite keeps it */
-        .contract = r->contract->id,
-        .durability = DURABILITY_LOCAL,
-        .sole = !request_has_cloud(r) || r->contract->write == WRITE_LOCAL,
-    };
+    /* an overwrite keeps the creation time; length, names and durability are the cache's to say */
+    return (struct blob_record){.type = BLOB_BLOCK,
+                                .created_ns = r->blob ? blob_record(r->blob)->created_ns : 0};
 }

@@ -22,7 +22,6 @@ struct next set_properties_start(struct op *op)
 
 static struct next describe(struct describe_blob *d, enum upload_kind kind)
 {
-    d->record.contract = d->r.contract->id;
     tx_describe(d->r.tx, &d->record);
     return change_commit(&d->r, kind, GO(describe_done));
 }

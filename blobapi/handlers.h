@@ -22,9 +22,8 @@ enum az_error read_verdict(struct request *r);
 /* A record with these headers and metadata; the rest is the caller's. */
 void record_describe(struct blob_record *record, const struct content_inputs *content,
                      const struct pair *metadata, unsigned metadata_count);
-/* A new version's record: kept creation time, contract, durability; content and headers are the
- * caller's. */
-struct blob_record record_new(const struct request *r, uint64_t length);
+/* A new version's record; content and headers are the caller's, the rest the cache's. */
+struct blob_record record_new(const struct request *r);
 
 /* ---- account ---- */
 struct next account_info_start(struct op *op);

@@ -59,7 +59,7 @@ static struct next put_begun(struct op *op)
     const struct pair *metadata = p->record.metadata;
     unsigned metadata_count = p->record.metadata_count, pieces = p->receive.object ? 1 : 0;
 
-    p->record = record_new(r, p->receive.received);
+    p->record = record_new(r);
     record_describe(&p->record, &p->content, metadata, metadata_count);
     p->record.content_md5 = has_md5 ? span_from(p->receive.md5, 16) : (struct span){NULL, 0};
     p->record.content_crc64 = p->receive.crc64;

@@ -157,24 +157,14 @@ static struct next list_begun(struct op *op)
     return AWAIT(list_found);
 }
 
-static uint64_t pieces_length(const struct piece *pieces, size_t n)
-{
-    uint64_t bytes = 0;
-
-    for (size_t i = 0; i < n; i++)
-        bytes += pieces[i].length;
-    return bytes;
-}
-
 static void list_put(struct put_block_list *p)
 {
     const struct pair *metadata = p->record.metadata;
     unsigned metadata_count = p->record.metadata_count;
 
-    p->record = record_new(&p->r, pieces_length(p->pieces, p->count));
+    p->record = record_new(&p->r);
     record_describe(&p->record, &p->content, metadata,
                     metadata_count); /* MD5 as given, unchecked */
-    p->record.committed_blocks = (uint32_t)p->count;
     tx_put(p->r.tx, &p->record, p->pieces, p->count, p->blocks, true);
     p->pieces = NULL; /* the change has their references */
 }
