@@ -202,8 +202,12 @@ struct iobuf *iobuf_ref(struct iobuf *buf)
 
 struct iobuf *iobuf_unref(struct iobuf *buf)
 {
-    if (buf && atomic_fetch_sub_explicit(&buf->refs, 1, memory_order_acq_rel) == 1)
-        buf_give_back(buf);
+    if (buf && atomic_fetch_sub_explicit(&buf->refs, 1, memory_order_acq_rel) == 1) {
+        if (buf->release)
+            buf->release(buf);
+        else
+            buf_give_back(buf);
+    }
     return NULL;
 }
 

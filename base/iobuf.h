@@ -22,6 +22,8 @@ struct iobuf {
     _Atomic uint32_t refs;
     uint8_t class;
     struct iobuf *free_next;
+    /* Memory that is no pool's (the memory tier's): called by the last unref, on any thread. */
+    void (*release)(struct iobuf *buf);
 };
 
 struct iobuf_pools_conf {

@@ -21,6 +21,8 @@ struct object_shard {
 struct tier;
 struct evict;
 struct keeper;
+struct reaper;
+struct filler;
 
 struct content {
     struct cache *cache;
@@ -28,6 +30,8 @@ struct content {
     _Atomic int64_t bytes[4]; /* by enum object_state: extents of objects with rows */
     struct tier *tier;        /* tier.c */
     struct evict *evict;      /* evict.c */
+    struct filler *filler;    /* filler.c */
+    struct reaper *reaper;    /* reaper.c */
     struct keeper *keeper;    /* keeper.c: the background thread */
     struct object_shard shards[TABLE_SHARDS];
 };
@@ -46,12 +50,17 @@ void object_set_origin(struct object *object, uint64_t container, struct span bl
 void object_set_cell(struct object *object, unsigned index, struct cell *cell);
 enum object_state object_state_locked(const struct object *object);
 /* After a change of the object is durable: what content_stats and eviction make of it. */
-void object_settled(struct object *object);
+void object_settled(struct object *object);         /* content.c */
+bool object_evictable(const struct object *object); /* content.c; lock held */
 
 /* ---- link.c ---- */
 #define LINK_RECORD 0 /* the user of a body located by its blob record */
 void object_add_link(struct object *object, uint64_t user,
                      enum object_state state); /* object's lock held */
+
+/* ---- filler.c ---- */
+/* The extent's row as it is when ordered; nobody waits. After units were added or lost. */
+void object_commit_extent(struct object *object, struct cell *cell);
 
 /* ---- rows.c: keys and values of FAM_OBJECTS and FAM_SPACE (cache/FORMAT.md) ---- */
 #define OBJECT_KEY_MAX  25
@@ -96,5 +105,60 @@ void change_put_extent(struct change *change, const struct object *object,
                        const struct extent *extent);
 void change_delete_extent(struct change *change, const struct object *object,
                           const struct extent *extent);
+
+void change_delete_space(struct change *change, const struct location *at);
+
+/* ---- keeper.c: one background thread with a loop; the duties run on it, one after another ---- */
+enum keeper_duty { KEEP_REAP, KEEP_EVICT, KEEP_COMPACT, KEEP_DUTIES };
+struct keeper *keeper_new(struct cache *cache);
+struct keeper *keeper_free(struct keeper *keeper); /* not running; NULL is fine */
+int keeper_start(struct keeper *keeper) must_check;
+void keeper_stop(struct keeper *keeper);                        /* idempotent */
+void keeper_call(struct keeper *keeper, enum keeper_duty duty); /* any thread: it runs soon, once */
+bool keeper_stopping(const struct keeper *keeper);
+/* On its thread: a change submitted and waited for. Consumes the change. */
+int keeper_commit(struct keeper *keeper, struct change *change) must_check;
+struct loop *keeper_loop(struct keeper *keeper);
+struct awaited;
+int keeper_await(struct keeper *keeper, struct awaited *awaited) must_check; /* on its thread */
+
+/* ---- tier.c: verified units of objects in memory ---- */
+struct tier;
+struct tier_stats {
+    uint64_t bytes, used_bytes; /* used: slots, readers' too */
+};
+int tier_open(uint64_t bytes, struct tier **ret) must_check; /* 0 bytes: nothing is ever kept */
+struct tier *tier_close(struct tier *tier); /* NULL is fine; all slices must be back */
+/* Any thread. *ret: the whole unit, a reference. Counts as a use. */
+bool tier_get(struct tier *tier, struct object_id id, uint32_t unit, struct slice *ret);
+/* Copies a verified unit in, if there is room after dropping less used ones. */
+void tier_put(struct tier *tier, struct object_id id, uint32_t unit, struct span bytes);
+struct tier_stats tier_stats(struct tier *tier);
+
+/* ---- evict.c ---- */
+struct evict *evict_new(struct cache *cache);
+struct evict *evict_free(struct evict *evict); /* NULL is fine */
+/* Any thread: a clean extent that can be fetched again, or no more; a client read it. */
+void evict_know(struct evict *evict, struct object_id id, uint32_t index, uint32_t length);
+void evict_forget(struct evict *evict, struct object_id id, uint32_t index);
+void evict_touch(struct evict *evict, struct object_id id, uint32_t index);
+/* Within a change: the extent goes if it is still clean when the change is ordered. */
+void evict_extent(struct change *change, struct object *object, uint32_t index);
+void evict_run(struct cache *cache); /* keeper's thread */
+uint64_t evict_low_bytes(struct cache *cache);
+
+/* ---- compact.c ---- */
+void compact_run(struct cache *cache); /* keeper's thread */
+
+/* ---- reaper.c ---- */
+#define META_DROP_MANIFEST 'm' /* 'm', manifest u64: rows to free */
+#define META_GUARD_MANIFEST                                                                        \
+    'g' /* 'g', manifest u64: being written; found at start it is dropped                          \
+         */
+struct reaper *reaper_new(void);
+struct reaper *reaper_free(struct reaper *reaper); /* NULL is fine */
+void reaper_run(struct cache *cache);              /* keeper's thread */
+int reaper_load(struct cache *cache) must_check;   /* start: what a crash left half made */
+void reaper_orphan(struct cache *cache, struct object_id id); /* start: an object without a link */
 
 #endif

@@ -85,7 +85,9 @@ struct content_stats {
     uint64_t clean_bytes, dirty_bytes, staged_bytes, sole_bytes;
 };
 struct content_stats content_stats(struct cache *cache);
-/* Background threads of reaper, eviction and small-slab reclaim; after replay. */
+/* The background thread of reaper, eviction and small-slab reclaim; after content_load. */
 int content_start(struct cache *cache) must_check;
+/* Ends that thread and what it has under way; before committer_close. */
+void content_stop(struct cache *cache);
 
 #endif

@@ -140,12 +140,9 @@ static void put_rows(struct change *change, const struct object *object)
 static void delete_rows(struct change *change, const struct object *object, bool record)
 {
     struct object_key key = object_key(object->id, ROW_OBJECT, 0);
-    char where[SPACE_KEY_BYTES];
 
-    if (record && object->cells[0]) {
-        space_key_encode(&object->cells[0]->extent.at, where);
-        change_delete(change, FAM_SPACE, (struct span){where, sizeof(where)});
-    }
+    if (record && object->cells[0])
+        change_delete_space(change, &object->cells[0]->extent.at);
     if (record)
         return;
     change_delete(change, FAM_OBJECTS, object_key_span(&key));

@@ -309,6 +309,7 @@ static void object_count_as_read(struct object *object)
 {
     object->counted = object_state_locked(object);
     object->counted_bytes = object->cell_bytes;
+    object->known = object_evictable(object);
 }
 
 int object_get(struct cache *cache, struct object_id id, struct object **ret)
@@ -408,6 +409,13 @@ uint64_t object_length(const struct object *object)
 uint64_t object_crc64(const struct object *object)
 {
     return object->crc64;
+}
+
+void object_id_bytes(const struct object *object, unsigned char ret[OBJECT_ID_BYTES])
+{
+    struct object_key key = object_prefix(object->id);
+
+    memcpy(ret, key.bytes, OBJECT_ID_BYTES);
 }
 
 bool object_extent(struct object *object, unsigned index, struct extent *ret)

@@ -59,6 +59,7 @@ struct object {
     unsigned link_count, link_room;
     enum object_state counted; /* what of it stands in content_stats, and under which state */
     uint64_t counted_bytes;
+    bool known; /* its extents are in eviction's book */
     /* Refill source: the cloud blob and the ETag these bytes belong to. etag empty: none. */
     uint64_t origin_container;
     struct span origin_blob, origin_etag; /* malloc'ed */
@@ -119,10 +120,11 @@ int object_get_record(struct cache *cache, const struct record_body *body,
 
 /* The manifest is dropped by this change. Durable with it, so also after a restart. */
 void reaper_add(struct change *change, struct cache *cache, uint64_t manifest);
-/* The staged blocks whose FAM_BLOCKS keys start with `prefix` are dropped by this change (their
- * link user is `stage`). */
-void reaper_add_stage(struct change *change, struct cache *cache, struct span prefix,
-                      uint64_t stage);
+/* The staged blocks whose FAM_BLOCKS keys start with `prefix` (a name and a generation) are dropped
+ * by this change; each row says its link user. */
+void reaper_add_staged(struct change *change, struct cache *cache, struct span prefix);
+/* Every blob, version and staged block of a container whose deletion is this change. */
+void reaper_add_container(struct change *change, struct cache *cache, uint64_t container);
 /* A manifest too big for one change is written in several before the one that makes it visible: the
  * first guards it, so that a crash in between reaps it; the last one unguards it. */
 void reaper_guard(struct change *change, struct cache *cache, uint64_t manifest);

@@ -229,13 +229,19 @@ void change_put_extent(struct change *change, const struct object *object,
     free((void *)space.base);
 }
 
+void change_delete_space(struct change *change, const struct location *at)
+{
+    char key[SPACE_KEY_BYTES];
+
+    space_key_encode(at, key);
+    change_delete(change, FAM_SPACE, (struct span){key, sizeof(key)});
+}
+
 void change_delete_extent(struct change *change, const struct object *object,
                           const struct extent *extent)
 {
     struct object_key key = object_key(object->id, ROW_EXTENT, extent->index);
-    char where[SPACE_KEY_BYTES];
 
     change_delete(change, FAM_OBJECTS, object_key_span(&key));
-    space_key_encode(&extent->at, where);
-    change_delete(change, FAM_SPACE, (struct span){where, sizeof(where)});
+    change_delete_space(change, &extent->at);
 }

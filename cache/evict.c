@@ -1,0 +1,265 @@
+/* cache/evict.c - room on full devices: clean extents that can be fetched again go, in the order of
+ * a policy (evict_policy.h). Never dirty, sole or staged bytes (B6). Objects stay: the extent is
+ * absent then.
+ *
+ * The book of evictable extents is told by object_settled, fills and load; it may be behind, so
+ * whether an extent may go is judged in commit order by the hook of the change that takes it. Its
+ * slot is given back when that change is durable and the last reader has dropped the cell (B4). */
+#include "cache/content.h"
+
+#include "base/log.h"
+#include "cache/evict_policy.h"
+#include "cache/metrics.h"
+
+#define EVICT_BATCH      64 /* extents per change */
+#define EVICT_LOW_SHARE  32 /* eviction starts when less than one in so many bytes is free, */
+#define EVICT_HIGH_SHARE 16 /* and goes on until this part is */
+
+struct evict {
+    struct cache *cache;
+    pthread_mutex_t lock; /* guards what follows */
+    struct evict_policy *policy;
+    struct evict_item **buckets;
+    size_t bucket_count, count;
+};
+
+/* ---- the book ---- */
+
+static size_t book_hash(struct object_id id, uint32_t index)
+{
+    return object_id_hash(id) ^ index * 0x9E3779B1u;
+}
+
+static struct evict_item **book_place(struct evict *evict, struct object_id id, uint32_t index)
+{
+    struct evict_item **place = &evict->buckets[book_hash(id, index) & (evict->bucket_count - 1)];
+
+    while (*place && ((*place)->index != index || !object_id_eq((*place)->id, id)))
+        place = &(*place)->hash_next;
+    return place;
+}
+
+static void book_grow(struct evict *evict)
+{
+    struct evict_item **old = evict->buckets;
+    size_t old_count = evict->bucket_count;
+
+    evict->bucket_count = old_count * 2;
+    evict->buckets = xcalloc(evict->bucket_count, sizeof(*evict->buckets));
+    for (size_t i = 0; i < old_count; i++)
+        for (struct evict_item *item = old[i], *next; item; item = next) {
+            struct evict_item **bucket =
+                &evict->buckets[book_hash(item->id, item->index) & (evict->bucket_count - 1)];
+
+            next = item->hash_next;
+            item->hash_next = *bucket;
+            *bucket = item;
+        }
+    free(old);
+}
+
+void evict_know(struct evict *evict, struct object_id id, uint32_t index, uint32_t length)
+{
+    struct evict_item **place, *item;
+
+    SCOPED_LOCK(&evict->lock);
+    place = book_place(evict, id, index);
+    if (*place)
+        return;
+    item = *place = xcalloc(1, sizeof(*item));
+    item->id = id;
+    item->index = index;
+    item->length = length;
+    evict->policy->ops->add(evict->policy, item);
+    if (++evict->count > evict->bucket_count)
+        book_grow(evict);
+}
+
+void evict_forget(struct evict *evict, struct object_id id, uint32_t index)
+{
+    struct evict_item **place, *item;
+
+    SCOPED_LOCK(&evict->lock);
+    place = book_place(evict, id, index);
+    item = *place;
+    if (!item)
+        return;
+    *place = item->hash_next;
+    evict->policy->ops->remove(evict->policy, item);
+    evict->count--;
+    free(item);
+}
+
+void evict_touch(struct evict *evict, struct object_id id, uint32_t index)
+{
+    struct evict_item *item;
+
+    SCOPED_LOCK(&evict->lock);
+    item = *book_place(evict, id, index);
+    if (item)
+        evict->policy->ops->use(evict->policy, item);
+}
+
+static bool evict_victim(struct evict *evict, struct object_id *id, uint32_t *index)
+{
+    struct evict_item *item;
+
+    SCOPED_LOCK(&evict->lock);
+    item = evict->policy->ops->victim(evict->policy);
+    if (!item)
+        return false;
+    *id = item->id;
+    *index = item->index;
+    *book_place(evict, item->id, item->index) = item->hash_next;
+    evict->count--;
+    free(item);
+    return true;
+}
+
+struct evict *evict_new(struct cache *cache)
+{
+    struct evict *evict = xcalloc(1, sizeof(*evict));
+
+    evict->cache = cache;
+    pthread_mutex_init(&evict->lock, NULL);
+    evict->policy = evict_s3fifo_new();
+    evict->bucket_count = 1024;
+    evict->buckets = xcalloc(evict->bucket_count, sizeof(*evict->buckets));
+    return evict;
+}
+
+struct evict *evict_free(struct evict *evict)
+{
+    if (!evict)
+        return NULL;
+    for (size_t i = 0; i < evict->bucket_count; i++)
+        for (struct evict_item *item = evict->buckets[i], *next; item; item = next) {
+            next = item->hash_next;
+            free(item);
+        }
+    evict->policy->ops->free(evict->policy);
+    pthread_mutex_destroy(&evict->lock);
+    free(evict->buckets);
+    free(evict);
+    return NULL;
+}
+
+/* ---- the change that takes an extent ---- */
+
+struct evict_hook {
+    struct change_hook hook;
+    struct object *object; /* a reference */
+    uint32_t index;
+    struct cell *taken; /* the object's reference; NULL: it had to stay */
+    bool record;
+};
+
+static void evict_order(struct change_hook *base, struct change *change)
+{
+    struct evict_hook *hook = container_of(base, struct evict_hook, hook);
+    struct object *object = hook->object;
+    struct cell *cell;
+
+    SCOPED_LOCK(&object->lock);
+    cell = hook->index < object->cell_count ? object->cells[hook->index] : NULL;
+    if (!cell || !object->rows || !object->origin_etag.len ||
+        object_state_locked(object) != OBJECT_CLEAN)
+        return; /* B6 */
+    hook->record = object->link_count && object->links[0].user == LINK_RECORD;
+    if (hook->record) {
+        change_delete_space(change, &cell->extent.at);
+        object->rows = false; /* its record still says where it was: B7 */
+    } else {
+        change_delete_extent(change, object, &cell->extent);
+    }
+    object_set_cell(object, hook->index, NULL);
+    hook->taken = cell;
+}
+
+static void evict_undo(struct evict_hook *hook)
+{
+    struct object *object = hook->object;
+
+    SCOPED_LOCK(&object->lock);
+    if (hook->record)
+        object->rows = true;
+    if (!object->cells[hook->index])
+        object_set_cell(object, hook->index, TAKE(hook->taken));
+}
+
+static void evict_end(struct change_hook *base, int err)
+{
+    struct evict_hook *hook = container_of(base, struct evict_hook, hook);
+
+    if (hook->taken && err < 0)
+        evict_undo(hook);
+    if (hook->taken && !err) {
+        STAT_INC(evicted_extents);
+        STAT_ADD(evicted_bytes, hook->taken->extent.length);
+        hook->taken->doomed = true; /* B4: durable now; readers may still hold it */
+        object_settled(hook->object);
+    }
+    hook->taken = cell_unref(hook->taken);
+    hook->object = object_unref(hook->object);
+    free(hook);
+}
+
+void evict_extent(struct change *change, struct object *object, uint32_t index)
+{
+    struct evict_hook *hook = xcalloc(1, sizeof(*hook));
+
+    hook->hook = (struct change_hook){.order = evict_order, .end = evict_end};
+    hook->object = object_ref(object);
+    hook->index = index;
+    change_add_hook(change, &hook->hook);
+}
+
+/* ---- keeper's thread ---- */
+
+/* One change of up to EVICT_BATCH extents. Number of victims, or -errno. */
+static int evict_batch(struct cache *cache)
+{
+    struct change *change = change_new();
+    struct object *object;
+    struct object_id id;
+    uint32_t index;
+    int n = 0, err;
+
+    while (n < EVICT_BATCH && evict_victim(cache->content->evict, &id, &index)) {
+        err = object_get(cache, id, &object);
+        if (err == -ENOENT)
+            continue; /* dropped since */
+        if (err < 0) {
+            change_free(change);
+            return err;
+        }
+        evict_extent(change, object, index);
+        object = object_unref(object);
+        n++;
+    }
+    if (!n) {
+        change_free(change);
+        return 0;
+    }
+    err = keeper_commit(cache->content->keeper, change);
+    return err < 0 ? err : n;
+}
+
+void evict_run(struct cache *cache)
+{
+    struct content *content = cache->content;
+    uint64_t high = slab_space(cache->slabs).bytes / EVICT_HIGH_SHARE;
+    int n = 1;
+
+    while (n > 0 && !keeper_stopping(content->keeper) && slab_space(cache->slabs).free_bytes < high)
+        n = evict_batch(cache);
+    if (n < 0)
+        log_error("eviction failed", KV_ERR(n));
+    if (slab_space(cache->slabs).free_bytes < high)
+        keeper_call(content->keeper, KEEP_COMPACT); /* room may be tied up in sparse small slabs */
+}
+
+uint64_t evict_low_bytes(struct cache *cache)
+{
+    return slab_space(cache->slabs).bytes / EVICT_LOW_SHARE;
+}
