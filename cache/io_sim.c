@@ -25,8 +25,11 @@ struct pending {
     struct sim_file *file;
     uint64_t page_no;
     struct page *page;
-    struct io_request *request; /* in flight: not completed yet; NULL: complete */
+    struct io_request *request; /* in flight only */
     struct pending *next;
+};
+struct pending_list { /* oldest first */
+    struct pending *first, **last;
 };
 
 struct sim_file {
@@ -40,7 +43,7 @@ struct io_sim {
     pthread_mutex_t lock; /* guards all below */
     uint64_t seed, power; /* power: cuts so far; handles of an earlier one are dead */
     struct sim_file files[SIM_FILES];
-    struct pending *pending, **pending_last;
+    struct pending_list in_flight, complete;
     uint64_t count[IO_SIM_KINDS], fail_at[IO_SIM_KINDS];
     int fail_err[IO_SIM_KINDS];
     uint64_t skip_flush_at;
@@ -98,26 +101,36 @@ static const char *page_bytes(const struct page *page)
     return page ? page->bytes : zeros;
 }
 
-static struct pending **pending_remove(struct io_sim *sim, struct pending **at)
+static struct pending *pending_take(struct pending_list *list, struct pending **at)
 {
-    struct pending *gone = *at;
+    struct pending *p = *at;
 
-    *at = gone->next;
+    *at = p->next;
     if (!*at)
-        sim->pending_last = at;
-    page_unref(gone->page);
-    free(gone);
-    return at;
+        list->last = at;
+    p->next = NULL;
+    return p;
 }
 
-static void pending_add(struct io_sim *sim, struct sim_file *file, uint64_t page_no,
+static void pending_append(struct pending_list *list, struct pending *p)
+{
+    *list->last = p;
+    list->last = &p->next;
+}
+
+static void pending_free(struct pending *p)
+{
+    page_unref(p->page);
+    free(p);
+}
+
+static void pending_add(struct pending_list *list, struct sim_file *file, uint64_t page_no,
                         struct page *page, struct io_request *request)
 {
     struct pending *p = xmalloc(sizeof(*p));
 
     *p = (struct pending){file, page_no, page, request, NULL};
-    *sim->pending_last = p;
-    sim->pending_last = &p->next;
+    pending_append(list, p);
 }
 
 static int count_op(struct io_sim *sim,
@@ -146,7 +159,8 @@ static void pages_write(struct sim_io *h, const char *from, size_t bytes, uint64
 
         if (!request)
             page_set(&h->file->now[page_no], page_ref(page));
-        pending_add(h->sim, h->file, page_no, page, request);
+        pending_add(request ? &h->sim->in_flight : &h->sim->complete, h->file, page_no, page,
+                    request);
     }
 }
 
@@ -188,7 +202,7 @@ static int sim_flush(struct io *io)
     struct sim_io *h = container_of(io, struct sim_io, io);
     SCOPED_LOCK(&h->sim->lock);
     int err = handle_check(h);
-    struct pending **at = &h->sim->pending;
+    struct pending_list *list = &h->sim->complete;
 
     if (err == 0)
         err = count_op(h->sim, IO_SIM_FLUSH);
@@ -198,15 +212,15 @@ static int sim_flush(struct io *io)
         return -EIO;
     if (flush_skipped(h->sim))
         return 0;
-    while (*at) {
+    for (struct pending **at = &list->first; *at;) {
         struct pending *p = *at;
 
-        if (p->file == h->file && !p->request) {
-            page_set(&p->file->durable[p->page_no], page_ref(p->page));
-            at = pending_remove(h->sim, at);
-        } else {
+        if (p->file != h->file) {
             at = &p->next;
+            continue;
         }
+        page_set(&p->file->durable[p->page_no], page_ref(p->page));
+        pending_free(pending_take(list, at));
     }
     return 0;
 }
@@ -214,20 +228,22 @@ static int sim_flush(struct io *io)
 /* The write completes (or, err < 0, never happened). Lock held. */
 static void write_end(struct sim_io *h, struct io_request *request, int err)
 {
-    struct pending **at = &h->sim->pending;
+    struct pending_list *list = &h->sim->in_flight;
 
-    while (*at) {
+    for (struct pending **at = &list->first; *at;) {
         struct pending *p = *at;
 
-        if (p->request == request && err < 0) {
-            at = pending_remove(h->sim, at);
+        if (p->request != request) {
+            at = &p->next;
             continue;
         }
-        if (p->request == request) {
-            p->request = NULL;
-            page_set(&p->file->now[p->page_no], page_ref(p->page));
+        p = pending_take(list, at);
+        if (err < 0) {
+            pending_free(p);
+            continue;
         }
-        at = &p->next;
+        page_set(&p->file->now[p->page_no], page_ref(p->page));
+        pending_append(&h->sim->complete, p);
     }
 }
 
@@ -343,23 +359,38 @@ static struct page *page_after_cut(struct page *const *choices, unsigned n, uint
     return torn;
 }
 
+static void page_versions(struct pending_list *list, const struct sim_file *file, uint64_t page_no,
+                          struct page **choices, unsigned *n)
+{
+    for (struct pending **at = &list->first; *at;) {
+        struct pending *p = *at;
+
+        if (p->file != file || p->page_no != page_no) {
+            at = &p->next;
+            continue;
+        }
+        if (*n < SIM_VERSIONS)
+            choices[(*n)++] = page_ref(p->page);
+        pending_free(pending_take(list, at));
+    }
+}
+
 static void page_cut(struct io_sim *sim, struct sim_file *file, uint64_t page_no, uint64_t *state)
 {
     struct page *choices[SIM_VERSIONS] = {page_ref(file->durable[page_no])};
     unsigned n = 1;
 
-    for (struct pending **at = &sim->pending; *at;) {
-        if ((*at)->file != file || (*at)->page_no != page_no) {
-            at = &(*at)->next;
-            continue;
-        }
-        if (n < SIM_VERSIONS)
-            choices[n++] = page_ref((*at)->page);
-        at = pending_remove(sim, at);
-    }
+    page_versions(&sim->complete, file, page_no, choices, &n);
+    page_versions(&sim->in_flight, file, page_no, choices, &n);
     page_set(&file->durable[page_no], page_after_cut(choices, n, state));
     for (unsigned i = 0; i < n; i++)
         page_unref(choices[i]);
+}
+
+static void list_cut(struct io_sim *sim, struct pending_list *list, uint64_t *state)
+{
+    while (list->first)
+        page_cut(sim, list->first->file, list->first->page_no, state);
 }
 
 static void file_free(struct sim_file *file)
@@ -400,16 +431,23 @@ struct io_sim *io_sim_new(uint64_t seed)
     };
     pthread_mutex_init(&sim->lock, NULL);
     sim->seed = seed;
-    sim->pending_last = &sim->pending;
+    sim->in_flight.last = &sim->in_flight.first;
+    sim->complete.last = &sim->complete.first;
     return sim;
+}
+
+static void list_free(struct pending_list *list)
+{
+    while (list->first)
+        pending_free(pending_take(list, &list->first));
 }
 
 struct io_sim *io_sim_free(struct io_sim *sim)
 {
     if (!sim)
         return NULL;
-    while (sim->pending)
-        (void)pending_remove(sim, &sim->pending);
+    list_free(&sim->in_flight);
+    list_free(&sim->complete);
     for (unsigned i = 0; i < SIM_FILES; i++)
         file_free(&sim->files[i]);
     pthread_mutex_destroy(&sim->lock);
@@ -427,25 +465,33 @@ void io_sim_crash(struct io_sim *sim, uint64_t seed)
     SCOPED_LOCK(&sim->lock);
     uint64_t state = sim->seed ^ seed;
 
-    while (sim->pending)
-        page_cut(sim, sim->pending->file, sim->pending->page_no, &state);
+    list_cut(sim, &sim->complete, &state);
+    list_cut(sim, &sim->in_flight, &state);
     for (unsigned f = 0; f < SIM_FILES; f++)
         for (uint64_t i = 0; i < sim->files[f].pages; i++)
             page_set(&sim->files[f].now[i], page_ref(sim->files[f].durable[i]));
     sim->power++;
 }
 
-struct io_sim *io_sim_clone(struct io_sim *sim)
+static void list_copy(struct io_sim *to_sim, struct pending_list *to, const struct io_sim *from_sim,
+                      const struct pending_list *from)
 {
     static struct io_request lost; /* what is in flight never completes in the copy */
+
+    for (struct pending *p = from->first; p; p = p->next)
+        pending_add(to, &to_sim->files[p->file - from_sim->files], p->page_no, page_ref(p->page),
+                    p->request ? &lost : NULL);
+}
+
+struct io_sim *io_sim_clone(struct io_sim *sim)
+{
     struct io_sim *copy = io_sim_new(sim->seed);
     SCOPED_LOCK(&sim->lock);
 
     for (unsigned f = 0; f < SIM_FILES && sim->files[f].name; f++)
         file_copy(&copy->files[f], &sim->files[f]);
-    for (struct pending *p = sim->pending; p; p = p->next)
-        pending_add(copy, &copy->files[p->file - sim->files], p->page_no, page_ref(p->page),
-                    p->request ? &lost : NULL);
+    list_copy(copy, &copy->complete, sim, &sim->complete);
+    list_copy(copy, &copy->in_flight, sim, &sim->in_flight);
     return copy;
 }
 

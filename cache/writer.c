@@ -1,0 +1,427 @@
+/* cache/writer.c - bytes to a new object: cache_writer_open .. writer_finish of cache.h. Loop
+ * thread.
+ *
+ * A body of more than 64 KiB (or of unknown length) goes piece by piece into extents of up to 4
+ * MiB: 1 writer_push: the piece joins `queue`; writer_pump checksums it and starts its device write
+ *   2 the piece that fills an extent also starts the write of its header page (the seal)
+ *   3 when all writes of the oldest extent have ended it joins the object, in order
+ * Only a full device or one whose next slab is still being prepared keeps pieces in the queue.
+ * Pieces pushed and not yet on the device are at most WRITER_PIECES_MAX: writer_buffer waits beyond
+ * that. A short body is one record in a run that many share (small.c). Nothing here is flushed:
+ * finishing tells the committer which devices owe a flush. An error sticks; what was written is
+ * free space again, since nothing durable ever refers to it. */
+#include "cache/internal.h"
+
+#include "base/crc64.h"
+
+#define WRITER_PIECES_MAX 4 /* 512 KiB each, per writer */
+#define WRITER_HEADROOM_SHARE                                                                      \
+    32 /* of all space: for blocks of blobs that were begun (design 7)                             \
+        */
+
+struct piece_write {
+    struct extent_piece piece;
+    struct completion done;
+    struct writer *writer;
+    struct iobuf *buf; /* NULL: unused */
+    struct extent_part *part;
+    struct piece_write *next;
+};
+
+struct extent_part { /* one extent of the object being written */
+    struct extent_write *write;
+    struct writer *writer;
+    uint32_t asked, used;
+    unsigned io; /* device writes under way */
+    bool sealed;
+    struct completion seal_done;
+    struct extent_part *next;
+};
+
+struct writer {
+    struct cache *cache;
+    struct loop *loop;
+    struct object *object;
+    int64_t expected; /* length, -1 unknown */
+    uint64_t length, crc;
+    int err; /* the first one sticks */
+    bool small, last_seen, aborted;
+    struct piece_write pieces[WRITER_PIECES_MAX];
+    unsigned busy;                           /* pieces in use */
+    struct piece_write *queue, **queue_last; /* not started */
+    struct extent_part *parts, **parts_last; /* oldest first; not yet in the object */
+    struct extent_part *open;                /* the newest, not sealed; NULL: none */
+    uint32_t extent_count;
+    uint64_t devices; /* bit per device written to */
+    unsigned io;
+    bool slab_waiting;
+    struct completion slab_ready;
+    struct small_write small_write;
+    struct extent small_extent;
+    struct completion small_done;
+    struct completion *buffer_done; /* a writer_buffer that waits */
+    struct iobuf **buffer_ret;
+    struct completion *finish_done;
+    struct object **finish_ret;
+};
+
+static void writer_settle(struct writer *w);
+static void writer_pump(struct writer *w);
+
+static enum iobuf_class buffer_class(const struct writer *w)
+{
+    if (w->expected < 0 || w->expected > SMALL_BYTES_MAX)
+        return IOBUF_512K;
+    return w->expected <= IOBUF_BYTES(IOBUF_4K) ? IOBUF_4K : IOBUF_64K;
+}
+
+/* ---- a writer_buffer that waits ---- */
+
+static void buffer_cancel(struct completion *done)
+{
+    struct writer *w = done->callee;
+
+    w->buffer_done = NULL;
+    completion_post(done, -ECANCELED);
+}
+
+static void buffer_serve(struct writer *w) /* a piece is unused again, or the writer failed */
+{
+    struct completion *done = TAKE(w->buffer_done);
+
+    if (!done)
+        return;
+    done->cancel = NULL;
+    done->callee = NULL;
+    if (w->err < 0)
+        completion_post(done, w->err);
+    else
+        iobuf_get(buffer_class(w), w->buffer_ret, done);
+}
+
+/* ---- pieces and extents ---- */
+
+static void piece_drop(struct piece_write *piece)
+{
+    piece->buf = iobuf_unref(piece->buf);
+    piece->writer->busy--;
+}
+
+static void writer_fail(struct writer *w, int err)
+{
+    if (w->err == 0)
+        w->err = err;
+    while (w->queue) {
+        struct piece_write *piece = w->queue;
+
+        w->queue = piece->next;
+        piece_drop(piece);
+    }
+    w->queue_last = &w->queue;
+    buffer_serve(w);
+}
+
+/* Whole extents join the object in order; of a failed writer none does any more. */
+static void parts_reap(struct writer *w)
+{
+    struct extent_part *part;
+
+    while ((part = w->parts) && part->io == 0 && (part->sealed || w->err < 0)) {
+        w->parts = part->next;
+        if (!w->parts)
+            w->parts_last = &w->parts;
+        if (w->open == part)
+            w->open = NULL;
+        if (w->err == 0) {
+            struct extent extent = extent_write_end(part->write);
+
+            object_add_extent(w->object, &extent);
+        } else {
+            extent_write_abort(part->write);
+        }
+        free(part);
+    }
+}
+
+static void write_ended(struct writer *w, struct extent_part *part, int err)
+{
+    part->io--;
+    w->io--;
+    if (err < 0)
+        writer_fail(w, err);
+    parts_reap(w);
+}
+
+static void piece_written(struct completion *done)
+{
+    struct piece_write *piece = container_of(done, struct piece_write, done);
+    struct writer *w = piece->writer;
+
+    piece_drop(piece);
+    buffer_serve(w);
+    write_ended(w, piece->part, done->err);
+    writer_settle(w);
+}
+
+static void seal_written(struct completion *done)
+{
+    struct extent_part *part = container_of(done, struct extent_part, seal_done);
+    struct writer *w = part->writer;
+
+    write_ended(w, part, done->err); /* part may be gone */
+    writer_settle(w);
+}
+
+static void part_seal(struct writer *w)
+{
+    struct extent_part *part = TAKE(w->open);
+
+    part->sealed = true;
+    part->io++;
+    w->io++;
+    part->seal_done = (struct completion){.fn = seal_written, .loop = w->loop};
+    extent_write_seal(part->write, part->used, &part->seal_done);
+}
+
+static uint32_t part_length(const struct writer *w, const struct piece_write *first)
+{
+    uint64_t left = w->expected < 0
+                        ? EXTENT_BYTES_MAX
+                        : (uint64_t)w->expected - (uint64_t)w->extent_count * EXTENT_BYTES_MAX;
+
+    if (first->buf->used < first->buf->size) /* the body ends with it */
+        return first->buf->used;
+    return (uint32_t)MIN(left, EXTENT_BYTES_MAX);
+}
+
+static int part_open(struct writer *w)
+{
+    uint32_t asked = part_length(w, w->queue);
+    struct extent_write *write;
+    struct extent_part *part;
+    int err = extent_write_open(w->cache->slabs, w->object->id, w->extent_count, asked, &write);
+
+    if (err < 0)
+        return err;
+    part = xcalloc(1, sizeof(*part));
+    *part = (struct extent_part){.write = write, .writer = w, .asked = asked};
+    *w->parts_last = part;
+    w->parts_last = &part->next;
+    w->open = part;
+    w->extent_count++;
+    w->devices |= 1ULL << extent_write_peek(write)->at.device;
+    return 0;
+}
+
+static void crc_add(struct writer *w, const struct extent *extent, uint32_t offset, uint32_t bytes)
+{
+    for (uint32_t at = 0; at < bytes; at += UNIT_BYTES)
+        w->crc = crc64_combine(w->crc, extent->crc[(offset + at) / UNIT_BYTES],
+                               MIN(UNIT_BYTES, bytes - at));
+}
+
+static void piece_start(struct writer *w)
+{
+    struct piece_write *piece = w->queue;
+    struct extent_part *part = w->open;
+    uint32_t offset = part->used, bytes = piece->buf->used;
+
+    w->queue = piece->next;
+    if (!w->queue)
+        w->queue_last = &w->queue;
+    piece->part = part;
+    piece->done = (struct completion){.fn = piece_written, .loop = w->loop};
+    part->used += bytes;
+    part->io++;
+    w->io++;
+    extent_write_units(part->write, &piece->piece, offset, span_from(piece->buf->base, bytes),
+                       &piece->done);
+    crc_add(w, extent_write_peek(part->write), offset, bytes);
+    if (part->used == part->asked)
+        part_seal(w);
+}
+
+static void slab_is_ready(struct completion *done)
+{
+    struct writer *w = container_of(done, struct writer, slab_ready);
+
+    w->slab_waiting = false;
+    if (done->err < 0)
+        writer_fail(w, done->err);
+    writer_pump(w);
+    writer_settle(w);
+}
+
+static void writer_pump(struct writer *w)
+{
+    while (w->queue && !w->slab_waiting) {
+        int err = w->open ? 0 : part_open(w);
+
+        if (err == -EAGAIN) {
+            w->slab_waiting = true;
+            w->slab_ready = (struct completion){.fn = slab_is_ready, .loop = w->loop};
+            slab_wait(w->cache->slabs, SLAB_LARGE, &w->slab_ready);
+        } else if (err < 0) {
+            writer_fail(w, err);
+        } else {
+            piece_start(w);
+        }
+    }
+    if (w->finish_done && w->err == 0 && !w->queue && w->open) /* the last extent is not full */
+        part_seal(w);
+}
+
+/* ---- a short body ---- */
+
+static void small_written(struct completion *done)
+{
+    struct writer *w = container_of(done, struct writer, small_done);
+
+    w->io--;
+    piece_drop(&w->pieces[0]);
+    if (done->err == 0) {
+        w->devices = 1ULL << w->small_extent.at.device;
+        object_add_extent(w->object, &w->small_extent);
+    } else {
+        writer_fail(w, done->err);
+    }
+    buffer_serve(w);
+    writer_settle(w);
+}
+
+static void small_start(struct writer *w, struct iobuf *buf)
+{
+    w->pieces[0].writer = w;
+    w->pieces[0].buf = buf;
+    w->busy++;
+    w->io++;
+    w->crc = crc64(0, buf->base, buf->used);
+    w->object->small = true;
+    w->small_done = (struct completion){.fn = small_written, .loop = w->loop};
+    w->small_write = (struct small_write){.id = w->object->id,
+                                          .bytes = span_from(buf->base, buf->used),
+                                          .crc = w->crc,
+                                          .ret = &w->small_extent,
+                                          .done = &w->small_done};
+    small_write_start(w->cache->slabs, &w->small_write);
+}
+
+/* ---- the end ---- */
+
+static void writer_give_object(struct writer *w)
+{
+    w->object->crc64 = w->crc;
+    w->object->has_crc64 = true;
+    for (unsigned i = 0; i < DEVICES_MAX; i++)
+        if (w->devices >> i & 1)
+            commit_wrote(w->cache->committer, i);
+    *w->finish_ret = TAKE(w->object);
+}
+
+/* Ends the writer once it was finished or aborted and nothing of it is under way. */
+static void writer_settle(struct writer *w)
+{
+    if ((!w->finish_done && !w->aborted) || w->io > 0 || w->queue || w->slab_waiting)
+        return;
+    parts_reap(w);
+    assert(!w->parts && w->busy == 0);
+    if (w->finish_done && w->err == 0)
+        writer_give_object(w);
+    object_unref(w->object); /* not given: its extents are free again */
+    if (w->finish_done)
+        completion_post(w->finish_done, w->err);
+    free(w);
+}
+
+/* ---- the calls ---- */
+
+int cache_writer_open(struct cache *cache, const struct write_opts *opts, struct writer **ret)
+{
+    struct slab_space space = slab_space(cache->slabs);
+    uint64_t keep = opts->staged ? 0 : space.bytes / WRITER_HEADROOM_SHARE;
+    uint64_t need = opts->bytes < 0 ? EXTENT_BYTES_MAX : (uint64_t)opts->bytes;
+    struct writer *w;
+
+    if (need > 0 && space.free_bytes < need + keep)
+        return -ENOSPC;
+    w = xcalloc(1, sizeof(*w));
+    w->cache = cache;
+    w->loop = loop_current();
+    w->object = object_new(cache, object_id_next(cache));
+    w->expected = opts->bytes;
+    w->queue_last = &w->queue;
+    w->parts_last = &w->parts;
+    *ret = w;
+    return 0;
+}
+
+void writer_buffer(struct writer *w, struct iobuf **ret, struct completion *done)
+{
+    assert(loop_is_mine(w->loop) && !w->buffer_done && !w->finish_done);
+    w->buffer_done = done;
+    w->buffer_ret = ret;
+    if (w->err < 0 || w->busy < WRITER_PIECES_MAX) {
+        buffer_serve(w);
+        return;
+    }
+    done->callee = w;
+    done->cancel = buffer_cancel;
+}
+
+void writer_push(struct writer *w, struct iobuf *buf)
+{
+    struct piece_write *piece = w->pieces;
+    bool first = w->length == 0;
+
+    assert(loop_is_mine(w->loop) && !w->finish_done);
+    if (w->err < 0 || buf->used == 0) {
+        iobuf_unref(buf);
+        return;
+    }
+    assert(!w->last_seen); /* only the last buffer may be part full */
+    w->last_seen = buf->used < buf->size;
+    w->length += buf->used;
+    if (first)
+        w->small = buffer_class(w) != IOBUF_512K ||
+                   (w->expected < 0 && w->last_seen && buf->used <= SMALL_BYTES_MAX);
+    if ((w->expected >= 0 && w->length > (uint64_t)w->expected) || (w->small && !first)) {
+        writer_fail(w, -EFBIG); /* more than was announced */
+        iobuf_unref(buf);
+        return;
+    }
+    if (w->small) {
+        small_start(w, buf);
+        return;
+    }
+    while (piece->buf)
+        piece++; /* writer_buffer sees to it that one is unused */
+    assert(piece < w->pieces + WRITER_PIECES_MAX);
+    *piece = (struct piece_write){.writer = w, .buf = buf};
+    w->busy++;
+    *w->queue_last = piece;
+    w->queue_last = &piece->next;
+    writer_pump(w);
+}
+
+void writer_finish(struct writer *w, struct object **ret, struct completion *done)
+{
+    assert(loop_is_mine(w->loop) && !w->buffer_done && !w->finish_done && !w->aborted);
+    w->finish_ret = ret;
+    w->finish_done = done;
+    w->expected = (int64_t)w->length; /* what waits for a slab need not ask for more */
+    writer_pump(w);
+    writer_settle(w);
+}
+
+struct writer *writer_abort(struct writer *w)
+{
+    if (!w)
+        return NULL;
+    assert(loop_is_mine(w->loop) && !w->buffer_done && !w->finish_done);
+    w->aborted = true;
+    writer_fail(w, -ECANCELED);
+    if (w->slab_waiting && w->slab_ready.cancel)
+        w->slab_ready.cancel(&w->slab_ready);
+    writer_settle(w);
+    return NULL;
+}
