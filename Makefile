@@ -47,9 +47,12 @@ $(B)/%.o: %.c
 $(B)/libhearth.a: $(LIB_OBJS)
 	@rm -f $@ && ar rcs $@ $^
 
-$(B)/tests/%: $(B)/tests/unit/test_%.o $(SUPPORT_OBJS) $(B)/libhearth.a
+$(B)/libsupport.a: $(SUPPORT_OBJS)
+	@rm -f $@ && ar rcs $@ $^
+
+$(B)/tests/%: $(B)/tests/unit/test_%.o $(B)/libsupport.a $(B)/libhearth.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -o $@ $< $(SUPPORT_OBJS) $(B)/libhearth.a -lcmocka $(LDLIBS)
+	$(CC) $(CFLAGS) -o $@ $< $(B)/libsupport.a $(B)/libhearth.a -lcmocka $(LDLIBS)
 
 $(B)/bench/%: $(B)/tests/bench/%.o $(SUPPORT_OBJS) $(B)/libhearth.a
 	@mkdir -p $(@D)
