@@ -208,7 +208,7 @@ static void linger(struct http_conn *conn) /* closing now could reset the answer
 static void idle(struct http_conn *conn)
 {
     conn->state = HTTP_IDLE;
-    if (conn->loop->draining) {
+    if (atomic_load(&conn->service->draining)) {
         linger(conn);
         return;
     }
@@ -510,7 +510,7 @@ void http_accept(struct http_loop *loop, struct http_service *service, int fd,
     conn->sock = h2o_evloop_socket_create(
         loop->ev.h2o, fd, H2O_SOCKET_FLAG_DONT_READ | H2O_SOCKET_FLAG_IS_ACCEPTED_CONNECTION);
     conn->sock->data = conn;
-    if (wire_open(&conn->wire, fd, service->tls) < 0 || loop->draining) {
+    if (wire_open(&conn->wire, fd, service->tls) < 0 || atomic_load(&service->draining)) {
         http_close(conn, false);
         return;
     }
@@ -540,7 +540,6 @@ void http_loop_close(struct http_loop *loop)
 
 void http_loop_drain(struct http_loop *loop)
 {
-    loop->draining = true;
     for (struct http_conn *conn = loop->conns, *next; conn; conn = next) {
         next = conn->next;
         if (conn->state == HTTP_IDLE && !conn->again_posted)

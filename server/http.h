@@ -21,17 +21,18 @@
 
 #define HTTP_SEND_SLICES_MAX 16u                        /* of one send() */
 #define HTTP_OUT_MAX         (HTTP_SEND_SLICES_MAX + 5) /* 100, head, chunk line, CRLF, last chunk */
-#define HTTP_RECV_BYTES      16384u   /* one recv for a head or for chunk framing */
-#define HTTP_SPARES_MAX      64u      /* input buffers a loop keeps for the next request */
-#define HTTP_TURN_BYTES_MAX  1048576u /* moved for one connection before the others get their turn \
-                                       */
+#define HTTP_RECV_BYTES      16384u /* one recv for a head or for chunk framing */
+#define HTTP_SPARES_MAX      64u    /* input buffers a loop keeps for the next request */
+/* Moved for one connection before the others get their turn. */
+#define HTTP_TURN_BYTES_MAX 1048576u
 
 struct http_service {
     void (*start)(struct exchange *exchange);
     const struct server_conf *conf; /* hooks */
     struct server_limits limits;    /* defaults filled in */
     SSL_CTX *tls;                   /* NULL: plain */
-    _Atomic unsigned connections;   /* open ones; counted up by who accepts */
+    _Atomic bool draining; /* answers end with Connection: close, new connections are closed */
+    _Atomic unsigned connections; /* open ones; counted up by who accepts */
 };
 
 struct http_conn;
@@ -39,8 +40,7 @@ struct http_conn;
 struct http_loop {
     struct evloop ev;
     struct http_conn *conns;
-    _Atomic unsigned work; /* open connections + running exchanges, for the hand-off */
-    bool draining;
+    _Atomic unsigned work;         /* open connections + running exchanges, for the hand-off */
     char *spares[HTTP_SPARES_MAX]; /* empty input buffers of HTTP_RECV_BYTES */
     unsigned spare_count;
     char *scratch;  /* what drained bytes are read into */
@@ -51,8 +51,7 @@ struct http_loop {
 
 int http_loop_open(struct http_loop *loop) must_check; /* on the owner's thread */
 void http_loop_close(struct http_loop *loop);          /* no connection is left */
-void http_loop_drain(
-    struct http_loop *loop); /* closes what idles; answers end with Connection: close */
+void http_loop_drain(struct http_loop *loop);  /* closes what idles; service->draining is set */
 void http_loop_cancel(struct http_loop *loop); /* cancels what runs */
 
 /* Takes the descriptor, which service->connections and loop->work count already. refuse: answer the

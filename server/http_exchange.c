@@ -99,7 +99,7 @@ static void exchange_read(struct exchange *exchange, struct iobuf *into, struct 
  * client still waiting for its 100 may or may not send the body at all. */
 static bool keeps_alive(const struct http_conn *conn)
 {
-    if (!conn->keep_alive || conn->loop->draining)
+    if (!conn->keep_alive || atomic_load(&conn->service->draining))
         return false;
     if (conn->body.ended)
         return true;

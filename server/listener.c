@@ -423,6 +423,8 @@ void server_drain(struct server *server, uint64_t grace_ns)
         return;
     server->drained = true;
     acceptor_stop(server);
+    atomic_store(&server->data.draining, true);
+    atomic_store(&server->admin.draining, true);
     post_to_loops(server, offsetof(struct server_loop, drain), on_drain);
     wait_for_connections(server, grace_ns);
     post_to_loops(server, offsetof(struct server_loop, cancel), on_cancel);
