@@ -267,17 +267,15 @@ bool blob_is_there(const struct blob *blob)
 
 bool blob_same_content(const struct blob *a, const struct blob *b)
 {
-    if (a->manifest || b->manifest)
-        return a->manifest == b->manifest;
-    return a->located && b->located && a->pieces[0].object == b->pieces[0].object;
+    return a->manifest && a->manifest == b->manifest;
 }
 
 void blob_drop_content(struct change *change, struct blob *blob)
 {
-    if (blob->manifest)
-        reaper_add(change, blob->cache, blob->manifest);
-    else if (blob->located)
+    if (blob->located)
         object_unlink_record(change, blob->pieces[0].object);
+    else if (blob->manifest)
+        reaper_add(change, blob->cache, blob->manifest);
 }
 
 /* ---- what everyone may ask of one ---- */

@@ -356,8 +356,9 @@ struct upload {
     struct blob *blob;       /* the immutable version; NULL for deletes and containers */
     struct container *described; /* container entries: the record */
     enum { BASE_ANY, BASE_ABSENT, BASE_ETAG } base;
-    struct span base_etag;   /* quoted */
+    struct span base_etag; /* quoted */
     unsigned attempts;
+    struct upload_entry *entry; /* the queue's */
 };
 /* wake(arg) from any thread whenever an entry may have become ready. */
 void cache_uploads_watch(struct cache *cache, void (*wake)(void *arg), void *arg);

@@ -43,6 +43,7 @@ struct cache {
     struct content *content;
     _Atomic uint64_t tick;         /* newest given out, see cache_tick */
     _Atomic uint64_t tick_durable; /* what META_TICK says on the devices */
+    bool serving;
 };
 
 /* A rising number, 100 ns since 1970 or one more than the last: never given out twice in the life
@@ -61,7 +62,7 @@ struct blob {
     struct cache *cache;
     struct name name;          /* owned */
     struct blob_record record; /* spans owned */
-    uint64_t manifest;         /* 0: empty or located by the record (small) */
+    uint64_t manifest;         /* names the content; 0: empty, or never opened */
     struct piece *pieces;      /* resident list; a reference each */
     size_t piece_count;
     uint8_t state; /* enum blob_state */

@@ -15,7 +15,8 @@ struct upload_entry;
 enum tx_what {
     TX_NOTHING,
     TX_PUT,
-    TX_DESCRIBE, /* new properties, or what was learned or confirmed: same content */
+    TX_DESCRIBE, /* new properties, same content */
+    TX_ADOPT,    /* same version: what was learned or confirmed of it */
     TX_DELETE,
     TX_PUT_CONTAINER,
     TX_DELETE_CONTAINER,
@@ -43,15 +44,18 @@ struct tx {
     struct container *described; /* likewise */
     bool forget;                 /* nothing stays: no row, no tombstone */
     bool drop_staged;
-    bool in_place; /* learned, confirmed: no new local name */
-    bool uploads;  /* upload below counts */
+    bool uploads;   /* upload below counts */
+    bool cancelled; /* decided: the cloud need not hear of it */
     struct upload_spec upload;
     struct upload_entry *entry;    /* made by the queue when ordered */
     struct upload_entry *replaced; /* taken off the queue by this change; back if it fails */
-    uint64_t ask; /* ticket: refuse with -ESTALE if anything happened since; 0: none */
-    struct upload_ended *ended; /* confirmed, held, superseded: uploads.c */
-    struct stage_drop *dropped; /* stage.c */
-    uint64_t guarded;           /* manifest rows already submitted */
+    struct upload *ended;          /* this upload has ended: confirmed or superseded */
+    bool confirmed;
+    struct span ended_etag; /* what the cloud calls it now; the upload's memory */
+    uint64_t ask;          /* ticket: refuse with -ESTALE if anything happened since; 0: none */
+    struct stage *dropped; /* stage.c */
+    uint64_t guarded;      /* manifest rows already submitted */
+    _Atomic unsigned refs; /* once committed: the committer's and the submitter's */
     struct completion *done;
     struct change *change;
 };
@@ -77,8 +81,13 @@ void orders_close(struct cache *cache);
 
 /* ---- tx.c ---- */
 
-/* Same version, another record or content reference, no new local name; in_place. */
-void tx_adopt(struct tx *tx, struct blob *blob); /* takes the reference */
-void tx_forget(struct tx *tx);                   /* the name has no row any more */
+/* What was learned or confirmed: the blob (any state, its reference is taken) is the name's from
+ * now on, under the local name it carries. Content that is not durable yet is linked as its record
+ * says. */
+void tx_adopt(struct tx *tx, struct blob *blob);
+void tx_adopt_container(struct tx *tx, struct container *container); /* likewise */
+void tx_forget(struct tx *tx); /* the name has no row any more */
+/* Object of a cloud version nobody has opened yet, as content of a new version with that record. */
+struct blob *tx_cloud_blob(struct tx *tx, const struct blob_record *record);
 
 #endif

@@ -49,8 +49,8 @@ enum blob_state { /* BLOB_ABSENT is never stored */
 struct blob_row {
     enum blob_state state;
     struct blob_record record; /* spans into the value; tombstone: etag and modified_ns only */
-    uint64_t manifest;         /* 0: no content, or located */
-    bool located;              /* a small body: no object row, no manifest */
+    uint64_t manifest;         /* names the content; 0: none */
+    bool located;              /* a small body: no object row, no manifest rows */
     struct object_id object;
     struct extent extent;           /* of a located body: one unit */
     enum object_state object_state; /* likewise */
@@ -126,7 +126,8 @@ struct upload_row {
     uint32_t account, contract;
     uint64_t container;
     struct span container_name, blob;
-    uint64_t etag;  /* of the version (blobs or versions row); container: its etag */
+    uint64_t etag;    /* of the version (blobs or versions row); container: its etag */
+    uint64_t content; /* the version's manifest */
     uint64_t batch; /* order = safe: of its scope */
     enum upload_base base;
     struct span base_etag;

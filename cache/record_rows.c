@@ -242,6 +242,7 @@ void upload_row_encode(struct row_bytes *ret, const struct upload_row *row)
     field_span(ret, TAG_CONTAINER_NAME, row->container_name);
     field_span(ret, TAG_BLOB, row->blob);
     field_u64(ret, TAG_ETAG, row->etag);
+    field_u64(ret, TAG_MANIFEST, row->content);
     field_u64(ret, TAG_BATCH, row->batch);
     field_u64(ret, TAG_BASE, row->base);
     field_span(ret, TAG_BASE_ETAG, row->base_etag);
@@ -267,6 +268,8 @@ static int decode_upload_field(const struct fields *f, struct upload_row *row)
         return as_span(f->value, &row->blob);
     case TAG_ETAG:
         return as_u64(f->value, &row->etag);
+    case TAG_MANIFEST:
+        return as_u64(f->value, &row->content);
     case TAG_BATCH:
         return as_u64(f->value, &row->batch);
     case TAG_BASE:

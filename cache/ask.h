@@ -1,0 +1,22 @@
+/* cache/ask.h - questions to the cloud that are under way, and what changed meanwhile: an answer
+ * that was overtaken is not applied (design 6, "late answers"). Private to cache/. */
+#ifndef CACHE_ASK_H
+#define CACHE_ASK_H
+
+#include "cache/internal.h"
+
+#define ASK_CHANGED_MAX                                                                            \
+    65536 /* names a listing's question keeps; more: its whole answer is stale */
+
+int asks_open(struct cache *cache);
+void asks_close(struct cache *cache);
+/* Committer thread: that name was committed or confirmed in this place of the order. */
+void asks_changed(struct cache *cache, uint64_t container, struct span blob);
+void asks_changed_containers(struct cache *cache); /* some container was */
+/* Did anything happen to what was asked for? Of a listing: to that name. */
+bool asks_stale(struct cache *cache, uint64_t ticket);
+bool asks_row_stale(struct cache *cache, uint64_t ticket, struct span blob);
+/* Is any question under way whose answer could speak of that name? */
+bool asks_running(struct cache *cache, uint64_t container, struct span blob);
+
+#endif

@@ -1,0 +1,201 @@
+/* cache/blocks.c - block lists: client ids to pieces (Put Block List) and back (Get Block List).
+ * Blocks of the committed list come from the version's ids in memory, else from its manifest rows;
+ * uncommitted ones from stage.c. */
+#include "cache/names.h"
+#include "cache/order.h"
+#include "cache/stage.h"
+
+/* ---- the committed list of a version ---- */
+
+struct committed {
+    struct span *ids; /* beside the blob's pieces */
+    size_t count;
+    struct row_bytes bytes; /* what they point into, when read from rows */
+};
+
+static void committed_done(struct committed *committed)
+{
+    free(committed->ids);
+    row_bytes_done(&committed->bytes);
+}
+
+static int read_row(struct span value, struct committed *committed, size_t max)
+{
+    struct manifest_piece piece;
+    size_t cursor = 0;
+    int more;
+
+    while ((more = manifest_row_next(value, &cursor, &piece)) > 0) {
+        if (committed->count == max)
+            return -EBADMSG;
+        row_add(&committed->bytes, piece.block.base, piece.block.len);
+        committed->ids[committed->count++] = (struct span){NULL, piece.block.len};
+    }
+    return more;
+}
+
+/* -ENOENT: the version was dropped meanwhile and the reaper was here. */
+static int read_ids(struct cache *cache, const struct blob *blob, struct committed *committed)
+{
+    _cleanup_(row_bytes_done) struct row_bytes from = {0}, to = {0};
+    struct index_iter *iter;
+    const char *at;
+    int err = 0;
+
+    key_manifest(&from, blob->manifest, 0);
+    key_manifest(&to, blob->manifest + 1, 0);
+    iter = index_iter_new(cache->index, NULL, FAM_MANIFESTS, row_span(&from), row_span(&to));
+    for (; !err && index_iter_valid(iter); index_iter_next(iter))
+        err = read_row(index_iter_value(iter), committed, blob->piece_count);
+    if (!err)
+        err = index_iter_err(iter);
+    index_iter_free(iter);
+    if (!err && committed->count != blob->piece_count)
+        err = -ENOENT;
+    at = committed->bytes.base;
+    for (size_t i = 0; !err && i < committed->count; i++) {
+        committed->ids[i].base = at;
+        at += committed->ids[i].len;
+    }
+    return err;
+}
+
+static int committed_of(struct cache *cache, const struct blob *blob, struct committed *ret)
+{
+    *ret = (struct committed){0};
+    if (!blob || blob->state != BLOB_LIVE || !blob->record.committed_blocks || !blob->piece_count)
+        return 0;
+    ret->ids = xcalloc(blob->piece_count, sizeof(*ret->ids));
+    if (!blob->ids)
+        return read_ids(cache, blob, ret);
+    memcpy(ret->ids, blob->ids, blob->piece_count * sizeof(*ret->ids));
+    ret->count = blob->piece_count;
+    return 0;
+}
+
+/* ---- Put Block List ---- */
+
+struct by_id { /* committed blocks, sorted */
+    struct span id;
+    size_t index;
+};
+
+struct resolving {
+    struct tx *tx;
+    const struct block_ref *blocks;
+    size_t n;
+    struct piece *ret;
+    size_t *bad;
+    struct by_id *sorted;
+    size_t sorted_count;
+};
+
+static int by_id_cmp(const void *a, const void *b)
+{
+    const struct by_id *x = a, *y = b;
+    int c = span_cmp(x->id, y->id);
+
+    return c ? c : (x->index > y->index) - (x->index < y->index);
+}
+
+static int sort_committed(struct resolving *r, struct committed *committed)
+{
+    int err = committed_of(r->tx->cache, r->tx->current, committed);
+
+    if (err || !committed->count)
+        return err;
+    r->sorted = xcalloc(committed->count, sizeof(*r->sorted));
+    r->sorted_count = committed->count;
+    for (size_t i = 0; i < committed->count; i++)
+        r->sorted[i] = (struct by_id){committed->ids[i], i};
+    qsort(r->sorted, r->sorted_count, sizeof(*r->sorted), by_id_cmp);
+    return 0;
+}
+
+static int resolve_committed(struct resolving *r, struct span id, struct piece *ret)
+{
+    size_t low = 0, high = r->sorted_count;
+    const struct piece *piece;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+
+        if (span_cmp(r->sorted[middle].id, id) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == r->sorted_count || !span_eq(r->sorted[low].id, id))
+        return -ENOENT;
+    piece = &r->tx->current->pieces[r->sorted[low].index];
+    *ret = (struct piece){object_ref(piece->object), piece->offset, piece->length};
+    return 0;
+}
+
+static int resolve_staged(struct resolving *r, struct span id, struct piece *ret)
+{
+    struct staged_block block;
+    int err;
+
+    if (!stage_find(r->tx->cache, r->tx->container, r->tx->name, id, &block))
+        return -ENOENT;
+    err = object_get(r->tx->cache, block.object, &ret->object);
+    ret->offset = 0;
+    ret->length = block.length;
+    return err == -ENOENT ? -EIO : err; /* a staged block's object is there as long as its row */
+}
+
+static int resolve(struct resolving *r, const struct block_ref *block, struct piece *ret)
+{
+    int err = -ENOENT;
+
+    if (block->source != BLOCK_COMMITTED)
+        err = resolve_staged(r, block->id, ret);
+    if (err == -ENOENT && block->source != BLOCK_UNCOMMITTED)
+        err = resolve_committed(r, block->id, ret);
+    return err;
+}
+
+static int resolve_all(void *arg) /* worker */
+{
+    struct resolving *r = arg;
+    _cleanup_(committed_done) struct committed committed;
+    int err = sort_committed(r, &committed);
+    size_t i;
+
+    for (i = 0; i < r->n && !err; i++)
+        err = resolve(r, &r->blocks[i], &r->ret[i]);
+    if (err && i) { /* entry i - 1 failed; those before it hold references */
+        *r->bad = i - 1;
+        for (size_t k = 0; k + 1 < i; k++)
+            object_unref(r->ret[k].object);
+    }
+    free(r->sorted);
+    free(r);
+    return err;
+}
+
+void tx_blocks(struct tx *tx, const struct block_ref *blocks, size_t n, struct piece *ret,
+               size_t *bad, struct completion *done)
+{
+    struct resolving *r = xcalloc(1, sizeof(*r));
+
+    *r = (struct resolving){.tx = tx, .blocks = blocks, .n = n, .ret = ret, .bad = bad};
+    worker_run(tx->cache->workers, resolve_all, r, done);
+}
+
+/* ---- Get Block List ---- */
+
+int cache_list_blocks(struct cache *cache, const struct name *name, struct blob *blob,
+                      int (*committed)(void *arg, const struct block_row *row),
+                      int (*uncommitted)(void *arg, const struct block_row *row), void *arg)
+{
+    _cleanup_(committed_done) struct committed list = {0};
+    int err = committed ? committed_of(cache, blob, &list) : 0;
+
+    for (size_t i = 0; i < list.count && !err; i++)
+        err = committed(arg, &(struct block_row){list.ids[i], blob->pieces[i].length});
+    if (!err && uncommitted)
+        err = stage_list(cache, name->container, name->blob, uncommitted, arg);
+    return err;
+}

@@ -1,0 +1,232 @@
+/* cache/cache.c - opens and closes the parts of the engine in order; stats. Main thread, blocks.
+ *
+ * Start: index -> devices, bound to it -> log: chain, tail, replay -> what is in use, tables in
+ * memory -> space is served -> cut record, threads -> background work. Close goes the other way;
+ * whoever calls it has stopped the loops. */
+#include "cache/ask.h"
+#include "cache/names.h"
+#include "cache/order.h"
+#include "cache/stage.h"
+#include "cache/uploads.h"
+#include "cache/verify.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+
+static const struct io_ops *io_of(const struct cache_conf *conf)
+{
+    if (conf->io_ops)
+        return conf->io_ops;
+    switch (conf->io) {
+    case CACHE_IO_URING:
+        return &io_uring_ops;
+    case CACHE_IO_BLOCKING:
+        return &io_blocking_ops;
+    case CACHE_IO_AUTO:
+        break;
+    }
+    return io_ops_auto();
+}
+
+static int open_index(struct cache *cache, char **why)
+{
+    _cleanup_(freep) char *path = xasprintf("%.*s/index", SPAN_FMT(cache->conf.data));
+    struct index_conf conf = {.path = path, .cache_bytes = cache->conf.index_cache_bytes};
+
+    if (cache->conf.format_discard) {
+        int err = index_discard(path, why);
+
+        if (err)
+            return err;
+    }
+    return index_open(&conf, &cache->index, why);
+}
+
+static int open_slabs(struct cache *cache, char **why)
+{
+    struct slab_conf conf = {
+        .devices = cache->conf.devices,
+        .device_count = cache->conf.device_count,
+        .io_ops = io_of(&cache->conf),
+        .format_discard = cache->conf.format_discard,
+        .workers = cache->workers,
+    };
+
+    index_uuid(cache->index, conf.index_uuid);
+    return slab_store_open(&conf, &cache->slabs, why);
+}
+
+static int open_log(struct cache *cache, char **why)
+{
+    struct verify *verify = verify_new(cache);
+    struct committer_conf conf = {
+        .slabs = cache->slabs,
+        .index = cache->index,
+        .check_bytes = verify_entry,
+        .check_arg = verify,
+        .fatal = cache->conf.fatal,
+        .fatal_arg = cache->conf.fatal_arg,
+    };
+    int err = committer_open(&conf, &cache->committer, why);
+
+    verify_free(verify);
+    return err;
+}
+
+static int load_tick(struct cache *cache)
+{
+    struct index_value value;
+    uint64_t tick = 0;
+    int err = index_get(cache->index, NULL, FAM_META, META_TICK, &value);
+
+    if (!err) {
+        err = meta_u64_decode(value.bytes, &tick);
+        index_value_done(&value);
+    }
+    if (err && err != -ENOENT)
+        return err;
+    atomic_store(&cache->tick, tick);
+    atomic_store(&cache->tick_durable, tick);
+    return 0;
+}
+
+static int load_tables(struct cache *cache)
+{
+    int err = content_open(cache, &cache->content);
+
+    if (!err)
+        err = content_load(cache);
+    if (!err)
+        err = load_tick(cache);
+    if (!err)
+        err = names_open(cache);
+    if (!err)
+        err = orders_open(cache);
+    if (!err)
+        err = asks_open(cache);
+    if (!err)
+        err = containers_open(cache);
+    if (!err)
+        err = stages_open(cache);
+    return err ? err : uploads_open(cache);
+}
+
+static int open_parts(struct cache *cache, char **why)
+{
+    int err = open_index(cache, why);
+
+    if (!err)
+        err = open_slabs(cache, why);
+    if (!err)
+        err = open_log(cache, why);
+    if (err)
+        return err;
+    err = load_tables(cache);
+    if (err) {
+        *why = xasprintf("the index cannot be read: %s (%s)", strerror(-err),
+                         index_error(cache->index));
+        return err;
+    }
+    slab_store_serve(cache->slabs);
+    err = committer_serve(cache->committer, why);
+    if (err)
+        return err;
+    cache->serving = true;
+    err = content_start(cache);
+    if (err) {
+        *why = xasprintf("background work cannot start: %s", strerror(-err));
+        return err;
+    }
+    uploads_start(cache);
+    return 0;
+}
+
+int cache_open(const struct cache_conf *conf, struct cache **ret, char **why)
+{
+    struct cache *cache = xcalloc(1, sizeof(*cache));
+    int err;
+
+    *why = NULL;
+    cache->conf = *conf;
+    cache->workers = conf->workers;
+    err = open_parts(cache, why);
+    if (err) {
+        if (!*why)
+            *why = xasprintf("%s", strerror(-err));
+        cache_close(cache);
+        return err;
+    }
+    *ret = cache;
+    return 0;
+}
+
+struct cache *cache_close(struct cache *cache)
+{
+    bool clean;
+
+    if (!cache)
+        return NULL;
+    if (cache->content)
+        content_stop(cache);
+    clean = cache->serving && !committer_stats(cache->committer).dead;
+    cache->committer = committer_close(cache->committer);
+    uploads_close(cache);
+    stages_close(cache);
+    orders_close(cache);
+    names_close(cache);
+    containers_close(cache);
+    asks_close(cache);
+    cache->content = content_close(cache->content);
+    cache->index = index_close(cache->index);
+    if (cache->slabs)
+        slab_store_close(cache->slabs, clean);
+    free(cache);
+    return NULL;
+}
+
+int cache_attach_loop(struct cache *cache, struct loop *loop)
+{
+    const struct io_ops *ops = slab_io_ops(cache->slabs);
+
+    return ops->attach ? ops->attach(ops, loop) : 0;
+}
+
+void cache_detach_loop(struct cache *cache, struct loop *loop)
+{
+    const struct io_ops *ops = slab_io_ops(cache->slabs);
+
+    if (ops->detach)
+        ops->detach(ops, loop);
+}
+
+void cache_box_uuid(const struct cache *cache, uint64_t ret[2])
+{
+    memcpy(ret, slab_super(cache->slabs)->box_uuid, 2 * sizeof(uint64_t));
+}
+
+struct cache_stats cache_stats(struct cache *cache)
+{
+    struct slab_space space = slab_space(cache->slabs);
+    struct content_stats content = content_stats(cache);
+    struct committer_stats log = committer_stats(cache->committer);
+    struct uploads_stats uploads = uploads_stats(cache);
+
+    return (struct cache_stats){
+        .device_bytes = space.bytes,
+        .free_bytes = space.free_bytes,
+        .clean_bytes = content.clean_bytes,
+        .dirty_bytes = content.dirty_bytes,
+        .staged_bytes = content.staged_bytes,
+        .sole_bytes = content.sole_bytes,
+        .uploads_waiting = uploads.waiting,
+        .uploads_in_flight = uploads.flying,
+        .uploads_held = uploads.held,
+        .oldest_upload_ns = uploads.oldest_ns,
+        .commits = log.commits,
+        .applied = log.applied_persisted,
+        .log_bytes = log.log_bytes,
+        .read_only = log.fenced || log.dead,
+    };
+}

@@ -1,0 +1,62 @@
+/* tests/support/cachebox.h - a whole cache on simulated devices with a loop of its own, and calls
+ * that wait: what unit tests of cache/ drive it with. One at a time per thread. */
+#ifndef TESTS_CACHEBOX_H
+#define TESTS_CACHEBOX_H
+
+#include "base/loop.h"
+#include "cache/cache.h"
+#include "cache/io.h"
+
+/* Accounts of every cachebox. LOCAL has no upstream. CLOUD has one, and contracts: "safe" write =
+ * back, order = safe, markers latest and *.metadata; "free" the same, latest-wins; "deny"; "*"
+ * back. */
+#define BOX_LOCAL 1
+#define BOX_CLOUD 2
+
+struct cachebox {
+    struct io_sim *sim;
+    char *dir;
+    struct workers *workers;
+    struct loop_poll *poll;
+    struct cache *cache;
+    struct awaited awaited;
+};
+
+struct cachebox *cachebox_new(uint64_t seed); /* opened */
+struct cachebox *cachebox_free(struct cachebox *box);
+void cachebox_close(struct cachebox *box); /* in order */
+void cachebox_open(struct cachebox *box);
+/* The devices lose what was not flushed; the index folder stays as it was on disk a moment before.
+ */
+struct cachebox *cachebox_crash(struct cachebox *box, uint64_t seed);
+
+/* done for one start call, then its result. */
+struct completion *box_done(struct cachebox *box);
+int box_wait(struct cachebox *box);
+
+uint64_t box_container(struct cachebox *box, uint32_t account,
+                       const char *name); /* creates; its id */
+int box_delete_container(struct cachebox *box, uint32_t account, const char *name);
+const struct contract *box_contract(uint32_t account, const char *container, const char *blob);
+struct name box_name(uint64_t container, const char *blob);
+
+struct object *box_object(struct cachebox *box, const void *base, size_t len);
+/* Put Blob with an upload if the contract says so. *etag may be NULL. */
+int box_put(struct cachebox *box, uint32_t account, const char *container, uint64_t id,
+            const char *blob, const char *text, uint64_t *etag);
+int box_put_bytes(struct cachebox *box, uint32_t account, const char *container, uint64_t id,
+                  const char *blob, const void *base, size_t len, uint64_t *etag);
+int box_delete(struct cachebox *box, uint32_t account, const char *container, uint64_t id,
+               const char *blob);
+int box_lookup(struct cachebox *box, uint64_t id, const char *blob, struct blob **ret);
+/* Bytes of a version, malloc'ed; NULL: reading failed with *err. */
+char *box_read(struct cachebox *box, struct blob *blob, size_t *len, int *err);
+/* Lookup and read; 0 when the content is that text. */
+int box_expect(struct cachebox *box, uint64_t id, const char *blob, const char *text);
+int box_stage(struct cachebox *box, uint64_t id, const char *blob, const char *block,
+              const char *text);
+/* refs: "L:id,U:id,C:id"; -ENOENT with *bad. */
+int box_commit_blocks(struct cachebox *box, uint32_t account, const char *container, uint64_t id,
+                      const char *blob, const char *refs, size_t *bad);
+
+#endif
