@@ -35,14 +35,20 @@ struct logbox *logbox_new(unsigned devices, uint64_t seed)
     return box;
 }
 
+struct logbox *logbox_from(struct io_sim *sim, const char *index, const struct committer_conf *conf,
+                           unsigned devices)
+{
+    struct logbox *box = box_make(devices);
+
+    box->conf = *conf;
+    box->sim = sim;
+    tempdir_copy(index, box->index_path);
+    return box;
+}
+
 struct logbox *logbox_image(struct logbox *box)
 {
-    struct logbox *image = box_make(box->devices);
-
-    image->conf = box->conf;
-    image->sim = io_sim_clone(box->sim);
-    tempdir_copy(box->index_path, image->index_path);
-    return image;
+    return logbox_from(io_sim_clone(box->sim), box->index_path, &box->conf, box->devices);
 }
 
 void logbox_index_copy(struct logbox *box, const char *to)
@@ -60,8 +66,11 @@ static int open_slabs(struct logbox *box, char **why)
 {
     struct device_conf devices[DEVICES_MAX];
     struct slab_conf conf = {
-        .devices = devices, .device_count = box->devices, .io_ops = io_sim_ops(box->sim)};
-    char paths[DEVICES_MAX][16];
+        .devices = devices,
+        .device_count = box->devices,
+        .io_ops = box->io_ops ? box->io_ops : io_sim_ops(box->sim),
+    };
+    char paths[DEVICES_MAX][24];
 
     for (unsigned d = 0; d < box->devices; d++) {
         snprintf(paths[d], sizeof(paths[d]), "device%u", d);

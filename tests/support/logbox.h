@@ -12,7 +12,8 @@ struct logbox {
     struct io_sim *sim;
     char *dir, *index_path;
     unsigned devices;
-    struct committer_conf conf; /* check_bytes and log_bytes_max are taken from here at open */
+    const struct io_ops *io_ops; /* NULL: the simulation's own */
+    struct committer_conf conf;  /* check_bytes and log_bytes_max are taken from here at open */
     struct slab_store *slabs;
     struct index *index;
     struct committer *committer;
@@ -27,6 +28,9 @@ void logbox_open_ok(struct logbox *box);
 void logbox_close(struct logbox *box, bool clean);
 /* A box with the devices as they are (clone) and the index folder as it is on disk now. */
 struct logbox *logbox_image(struct logbox *box);
+/* The same from a simulation (taken over) and a copy of an index folder. */
+struct logbox *logbox_from(struct io_sim *sim, const char *index, const struct committer_conf *conf,
+                           unsigned devices);
 void logbox_index_copy(struct logbox *box, const char *to);
 /* Replaces the (closed) box's index folder by a copy of that one. */
 void logbox_index_restore(struct logbox *box, const char *from);
