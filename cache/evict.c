@@ -100,7 +100,8 @@ void evict_touch(struct evict *evict, struct object_id id, uint32_t index)
         evict->policy->ops->use(evict->policy, item);
 }
 
-static bool evict_victim(struct evict *evict, struct object_id *id, uint32_t *index)
+static bool evict_victim(struct evict *evict, struct object_id *id, uint32_t *index,
+                         uint32_t *length)
 {
     struct evict_item *item;
 
@@ -110,6 +111,7 @@ static bool evict_victim(struct evict *evict, struct object_id *id, uint32_t *in
         return false;
     *id = item->id;
     *index = item->index;
+    *length = item->length;
     *book_place(evict, item->id, item->index) = item->hash_next;
     evict->count--;
     free(item);
@@ -216,16 +218,19 @@ void evict_extent(struct change *change, struct object *object, uint32_t index)
 
 /* ---- keeper's thread ---- */
 
-/* One change of up to EVICT_BATCH extents. Number of victims, or -errno. */
-static int evict_batch(struct cache *cache)
+/* One change of up to EVICT_BATCH extents and no more bytes than needed. Number of victims, or
+ * -errno. */
+static int evict_batch(struct cache *cache, uint64_t need)
 {
     struct change *change = change_new();
     struct object *object;
     struct object_id id;
-    uint32_t index;
+    uint32_t index, length;
+    uint64_t bytes = 0;
     int n = 0, err;
 
-    while (n < EVICT_BATCH && evict_victim(cache->content->evict, &id, &index)) {
+    while (n < EVICT_BATCH && bytes < need &&
+           evict_victim(cache->content->evict, &id, &index, &length)) {
         err = object_get(cache, id, &object);
         if (err == -ENOENT)
             continue; /* dropped since */
@@ -235,6 +240,7 @@ static int evict_batch(struct cache *cache)
         }
         evict_extent(change, object, index);
         object = object_unref(object);
+        bytes += length;
         n++;
     }
     if (!n) {
@@ -248,14 +254,17 @@ static int evict_batch(struct cache *cache)
 void evict_run(struct cache *cache)
 {
     struct content *content = cache->content;
-    uint64_t high = slab_space(cache->slabs).bytes / EVICT_HIGH_SHARE;
+    struct slab_space space = slab_space(cache->slabs);
+    uint64_t high = space.bytes / EVICT_HIGH_SHARE;
     int n = 1;
 
-    while (n > 0 && !keeper_stopping(content->keeper) && slab_space(cache->slabs).free_bytes < high)
-        n = evict_batch(cache);
+    while (n > 0 && !keeper_stopping(content->keeper) && space.free_bytes < high) {
+        n = evict_batch(cache, high - space.free_bytes);
+        space = slab_space(cache->slabs);
+    }
     if (n < 0)
         log_error("eviction failed", KV_ERR(n));
-    if (slab_space(cache->slabs).free_bytes < high)
+    if (space.free_bytes < high)
         keeper_call(content->keeper, KEEP_COMPACT); /* room may be tied up in sparse small slabs */
 }
 

@@ -1,0 +1,221 @@
+/* Eviction: clean extents go when the devices are full, in the policy's order; dirty, sole and
+ * staged ones never; readers keep what they read; compaction empties sparse small slabs. See
+ * content_world.h. */
+#include "tests/unit/content_world.h"
+
+#include "cache/evict_policy.h"
+
+#define LENGTH EXTENT_BYTES_MAX
+
+static void fill_devices(struct world *w, enum object_state state, uint64_t *first, unsigned *count,
+                         uint64_t until_free)
+{
+    for (*count = 0; world_free_bytes(w) > until_free; (*count)++) {
+        struct object *object = world_object(w, *first + *count, LENGTH);
+
+        world_link(w, object, *first + *count, state);
+        if (state == OBJECT_CLEAN)
+            world_clean(w, object, *first + *count);
+        object_unref(object);
+    }
+}
+
+static void test_evict__makes_room_from_clean_extents_only(void **state)
+{
+    struct world *w = world_new(6, 0);
+    uint64_t clean = 1000, dirty = 2000, sole = 3000, staged = 4000;
+    unsigned n;
+    struct content_stats before, after;
+
+    fill_devices(w, OBJECT_DIRTY, &dirty, &n, slab_space(w->cache.slabs).bytes / 4 * 3);
+    fill_devices(w, OBJECT_SOLE, &sole, &n, slab_space(w->cache.slabs).bytes / 3 * 2);
+    fill_devices(w, OBJECT_STAGED, &staged, &n, slab_space(w->cache.slabs).bytes / 2);
+    fill_devices(w, OBJECT_CLEAN, &clean, &n, slab_space(w->cache.slabs).bytes / 40);
+    before = content_stats(&w->cache);
+    world_start(w);
+    keeper_call(w->cache.content->keeper, KEEP_EVICT);
+    WORLD_UNTIL(w, world_free_bytes(w) >= slab_space(w->cache.slabs).bytes / 16);
+    content_stop(&w->cache);
+    w->started = false;
+    after = content_stats(&w->cache);
+    assert_int_equal(after.dirty_bytes, before.dirty_bytes);
+    assert_int_equal(after.sole_bytes, before.sole_bytes);
+    assert_int_equal(after.staged_bytes, before.staged_bytes);
+    assert_true(after.clean_bytes < before.clean_bytes);
+    assert_true(after.clean_bytes > 0); /* no more than needed */
+    world_free(w);
+}
+
+static void test_evict__knows_clean_extents_after_a_restart(void **state)
+{
+    struct world *w = world_new(6, 0);
+    uint64_t clean = 1000;
+    unsigned n;
+    struct slab_space space;
+
+    fill_devices(w, OBJECT_CLEAN, &clean, &n, slab_space(w->cache.slabs).bytes / 40);
+    world_restart(w);
+    space = slab_space(w->cache.slabs);
+    world_start(w);
+    keeper_call(w->cache.content->keeper, KEEP_EVICT);
+    WORLD_UNTIL(w, world_free_bytes(w) >= space.bytes / 16);
+    world_free(w);
+}
+
+/* S5: taken, but its slot stays until the change is durable and the reader is done. */
+static void test_evict__slot_waits_for_durability_and_readers(void **state)
+{
+    struct world *w = world_new(6, 0);
+    struct object *object = world_object(w, 1, LENGTH);
+    struct blob *blob = world_blob_of(w, object_ref(object));
+    struct reader *reader = cache_reader_open(blob, (struct range){0, LENGTH}, READ_CLIENT);
+    struct change *change = change_new();
+    struct slice slice = {0};
+    struct awaited awaited;
+    uint64_t used;
+
+    world_link(w, object, 100, OBJECT_DIRTY);
+    world_clean(w, object, 100);
+    used = world_free_bytes(w);
+    reader_next(reader, &slice, awaited_init(&awaited, w->loop)); /* reads under way */
+    evict_extent(change, object, 0);
+    world_hold();
+    commit_submit(w->cache.committer, change);
+    assert_int_equal(loop_await(w->poll, &awaited), 0);
+    assert_true(pattern_is(slice.bytes.base, 1, 0, slice.bytes.len));
+    slice_unref(slice);
+    reader_close(reader);
+    loop_run_ready(w->loop);
+    assert_int_equal(world_free_bytes(w), used); /* early slot reuse fails here */
+    world_release(0);
+    WORLD_UNTIL(w, world_free_bytes(w) > used);
+    assert_int_equal(world_read(w, blob, 1, 0, LENGTH), -ENODATA);
+    object_unref(object);
+    blob_unref(blob);
+    world_free(w);
+}
+
+static void test_evict__dirty_again_before_its_turn_stays(void **state)
+{
+    struct world *w = world_new(6, 0);
+    struct object *object = world_object(w, 1, LENGTH);
+    struct change *change = change_new();
+    struct extent extent;
+
+    world_link(w, object, 100, OBJECT_DIRTY);
+    world_clean(w, object, 100);
+    evict_extent(change, object, 0); /* judged when ordered, not now */
+    world_link(w, object, 200, OBJECT_DIRTY);
+    world_commit(w, change);
+    assert_true(object_extent(object, 0, &extent));
+    object_unref(object);
+    world_free(w);
+}
+
+static void test_evict__failed_change_puts_it_back(void **state)
+{
+    struct world *w = world_new(6, 0);
+    struct object *object = world_object(w, 1, LENGTH);
+    struct blob *blob = world_blob_of(w, object);
+    struct change *change = change_new();
+
+    world_link(w, object, 100, OBJECT_DIRTY);
+    world_clean(w, object, 100);
+    evict_extent(change, object, 0);
+    world_hold();
+    commit_submit(w->cache.committer, change);
+    world_release(-EIO);
+    assert_int_equal(world_read(w, blob, 1, 0, LENGTH), 0);
+    blob_unref(blob);
+    world_free(w);
+}
+
+static struct evict_item *item_new(uint64_t n)
+{
+    struct evict_item *item = xcalloc(1, sizeof(*item));
+
+    item->id.counter = n;
+    item->length = LENGTH;
+    return item;
+}
+
+static void test_evict__s3fifo_drops_the_unused_first_and_remembers_ghosts(void **state)
+{
+    struct evict_policy *policy = evict_s3fifo_new();
+    struct evict_item *item, *items[20];
+
+    for (unsigned i = 0; i < countof(items); i++)
+        policy->ops->add(policy, items[i] = item_new(i));
+    for (unsigned i = 0; i < countof(items); i += 2)
+        policy->ops->use(policy, items[i]);
+    for (unsigned i = 1; i < 19; i += 2) { /* odd ones, oldest first */
+        item = policy->ops->victim(policy);
+        assert_int_equal(item->id.counter, i);
+        free(item);
+    }
+    policy->ops->add(policy, item = item_new(3)); /* a ghost comes back: into the main queue */
+    assert_ptr_equal(policy->ops->victim(policy), items[0]); /* main is over its share */
+    free(items[0]);
+    policy->ops->remove(policy, item);
+    free(item);
+    while ((item = policy->ops->victim(policy)))
+        free(item);
+    policy->ops->free(policy);
+}
+
+/* ---- compaction ---- */
+
+static void test_evict__sparse_small_slab_is_emptied(void **state)
+{
+    struct world *w = world_new(6, 0);
+    struct object *objects[2400];
+    struct object_id kept;
+    struct extent before, after;
+    struct blob *blob;
+
+    for (unsigned i = 0; i < countof(objects); i++) { /* two slabs and a bit */
+        objects[i] = world_small(w, i, 60000);
+        world_link(w, objects[i], 100 + i, OBJECT_DIRTY);
+    }
+    kept = objects[0]->id;
+    assert_true(object_extent(objects[0], 0, &before));
+    for (unsigned i = 0; i < countof(objects); i++) {
+        if (i >= 10 && i < 2000) {
+            struct change *change = change_new();
+
+            object_unlink(change, objects[i], 100 + i);
+            world_commit(w, change);
+        }
+        object_unref(objects[i]);
+    }
+    world_start(w);
+    keeper_call(w->cache.content->keeper, KEEP_COMPACT);
+    WORLD_UNTIL(w, slab_kind_at(w->cache.slabs, &before.at) != SLAB_SMALL);
+    assert_int_equal(object_get(&w->cache, kept, &objects[0]), 0);
+    assert_true(object_extent(objects[0], 0, &after));
+    assert_true(after.at.slab != before.at.slab);
+    blob = world_blob_of(w, objects[0]);
+    assert_int_equal(world_read(w, blob, 0, 0, 60000), 0);
+    blob_unref(blob);
+    world_restart(w);
+    assert_int_equal(object_get(&w->cache, kept, &objects[0]), 0);
+    blob = world_blob_of(w, objects[0]);
+    assert_int_equal(world_read(w, blob, 0, 0, 60000), 0);
+    blob_unref(blob);
+    world_free(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_evict__makes_room_from_clean_extents_only),
+        cmocka_unit_test(test_evict__knows_clean_extents_after_a_restart),
+        cmocka_unit_test(test_evict__slot_waits_for_durability_and_readers),
+        cmocka_unit_test(test_evict__dirty_again_before_its_turn_stays),
+        cmocka_unit_test(test_evict__failed_change_puts_it_back),
+        cmocka_unit_test(test_evict__s3fifo_drops_the_unused_first_and_remembers_ghosts),
+        cmocka_unit_test(test_evict__sparse_small_slab_is_emptied),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
