@@ -12,6 +12,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/log.h"
 
@@ -32,9 +33,16 @@ static const struct io_ops *io_of(const struct cache_conf *conf)
 
 static int open_index(struct cache *cache, char **why)
 {
-    _cleanup_(freep) char *path = xasprintf("%.*s/index", SPAN_FMT(cache->conf.data));
+    _cleanup_(freep) char *folder = xasprintf("%.*s", SPAN_FMT(cache->conf.data));
+    _cleanup_(freep) char *path = xasprintf("%s/index", folder);
     struct index_conf conf = {.path = path, .cache_bytes = cache->conf.index_cache_bytes};
 
+    if (mkdir(folder, 0700) < 0 && errno != EEXIST) {
+        int err = -errno;
+
+        *why = xasprintf("the data folder %s cannot be made: %s", folder, strerror(-err));
+        return err;
+    }
     if (cache->conf.format_discard) {
         int err = index_discard(path, why);
 

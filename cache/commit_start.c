@@ -13,6 +13,7 @@
 #include "cache/entry.h"
 
 #define REPLAY_BATCH_BYTES (4u << 20)
+#define START_SLABS_KEPT   3 /* log slabs found at start; more: the index is flushed and they go */
 
 struct start {
     struct committer *c;
@@ -333,9 +334,15 @@ int committer_serve(struct committer *committer, char **why)
 {
     struct committer *c = committer;
     uint64_t all = c->device_count == 64 ? UINT64_MAX : (1ull << c->device_count) - 1;
-    int err = log_begin_epoch(c->log, &c->durable, atomic_load(&c->epoch),
-                              all & ~atomic_load(&c->fenced), atomic_load(&c->fenced));
+    int err = 0;
 
+    /* Each start takes a slab for its epoch: a box that crashes again and again before the
+     * indexer's time must not fill its devices with log. */
+    if (log_usage(c->log).slabs > START_SLABS_KEPT)
+        err = index_checkpoint(c);
+    if (!err)
+        err = log_begin_epoch(c->log, &c->durable, atomic_load(&c->epoch),
+                              all & ~atomic_load(&c->fenced), atomic_load(&c->fenced));
     if (!err)
         err = answered_write(c);
     if (err) {

@@ -215,6 +215,27 @@ static void test_commit__unclean_restart_replays(void **state)
     logbox_free(image);
 }
 
+static void test_commit__crash_after_crash_does_not_fill_the_devices_with_log(void **state)
+{
+    struct logbox *box = *state, *image;
+    char key[16];
+
+    for (int i = 0; i < 20; i++) {
+        snprintf(key, sizeof(key), "k%d", i);
+        assert_int_equal(logbox_put(box, key, "v"), 0);
+        image = logbox_image(box);
+        logbox_free(box);
+        box = *state = image;
+        io_sim_crash(box->sim, (uint64_t)i);
+        logbox_open_ok(box);
+        assert_true(committer_stats(box->committer).log_slabs <= 5);
+    }
+    for (int i = 0; i < 20; i++) {
+        snprintf(key, sizeof(key), "k%d", i);
+        expect(box, key, "v");
+    }
+}
+
 static void test_commit__older_index_folder_replays_to_the_same_state(void **state)
 {
     struct logbox *box = *state;
@@ -469,6 +490,7 @@ int main(void)
         CASE(test_commit__decide_may_add_entries),
         CASE(test_commit__clean_restart_goes_on),
         CASE(test_commit__unclean_restart_replays),
+        CASE(test_commit__crash_after_crash_does_not_fill_the_devices_with_log),
         CASE(test_commit__older_index_folder_replays_to_the_same_state),
         CASE(test_commit__big_changes_cross_slabs_and_old_log_is_freed),
         CASE(test_commit__foreign_index_is_refused),
