@@ -113,7 +113,7 @@ static void client_reap(struct client *client)
         if (message->msg != CURLMSG_DONE)
             continue;
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &request);
-        request_transfer_ended((struct request *)(void *)request, (int)code);
+        wan_transfer_ended((struct wan *)(void *)request, (int)code);
     }
 }
 

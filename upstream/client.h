@@ -20,13 +20,13 @@ struct loop *client_loop(struct client *client);
 /* Owner's thread, after loop_enter: completions, transfers, then sleeps at most max_ms. */
 void client_round(struct client *client, int max_ms);
 
-/* request.c's side. */
-struct request;
+/* wan.c's side. */
+struct wan;
 void *client_easy_get(struct client *client); /* a CURL *, clean */
 void client_easy_put(struct client *client, void *easy);
 int client_add(struct client *client, void *easy) must_check; /* -EIO */
 void client_remove(struct client *client, void *easy);
 /* How a transfer is told it is over; from client_round. */
-void request_transfer_ended(struct request *request, int curl_code);
+void wan_transfer_ended(struct wan *request, int curl_code);
 
 #endif

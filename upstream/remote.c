@@ -37,7 +37,7 @@ struct remote *remote_new(const struct account *account, struct client *client,
     if (!remote->conf.stall_timeout_ms)
         remote->conf.stall_timeout_ms = STALL_TIMEOUT_DEF_MS;
     remote->credential = credential_new(account);
-    for (unsigned i = 0; i < PRIORITIES; i++)
+    for (unsigned i = 0; i < WAN_PRIORITIES; i++)
         remote->waiting[i].tail = &remote->waiting[i].head;
     if (account->upstream.ca_file.len)
         remote->ca_file = xasprintf("%.*s", SPAN_FMT(account->upstream.ca_file));
@@ -57,7 +57,7 @@ struct remote *remote_free(struct remote *remote)
     return NULL;
 }
 
-static void waiting_add(struct remote *remote, struct request *request)
+static void waiting_add(struct remote *remote, struct wan *request)
 {
     request->next = NULL;
     *remote->waiting[request->priority].tail = request;
@@ -65,9 +65,9 @@ static void waiting_add(struct remote *remote, struct request *request)
     remote->waiting[request->priority].count++;
 }
 
-static struct request *waiting_take(struct remote *remote, enum request_priority priority)
+static struct wan *waiting_take(struct remote *remote, enum wan_priority priority)
 {
-    struct request *request = remote->waiting[priority].head;
+    struct wan *request = remote->waiting[priority].head;
 
     remote->waiting[priority].head = request->next;
     if (!request->next)
@@ -76,9 +76,9 @@ static struct request *waiting_take(struct remote *remote, enum request_priority
     return request;
 }
 
-void remote_forget(struct remote *remote, struct request *request)
+void remote_forget(struct remote *remote, struct wan *request)
 {
-    struct request **at = &remote->waiting[request->priority].head;
+    struct wan **at = &remote->waiting[request->priority].head;
 
     while (*at != request)
         at = &(*at)->next;
@@ -88,52 +88,52 @@ void remote_forget(struct remote *remote, struct request *request)
     remote->waiting[request->priority].count--;
 }
 
-static void running_remove(struct remote *remote, struct request *request)
+static void running_remove(struct remote *remote, struct wan *request)
 {
-    struct request **at = &remote->running;
+    struct wan **at = &remote->running;
 
     while (*at != request)
         at = &(*at)->next;
     *at = request->next;
     remote->running_count--;
-    remote->running_uploads -= request->priority == PRIORITY_UPLOAD;
+    remote->running_uploads -= request->priority == WAN_UPLOAD;
 }
 
-static void run(struct remote *remote, struct request *request)
+static void run(struct remote *remote, struct wan *request)
 {
     if (!breaker_admit(&remote->breaker)) {
         snprintf(request->failure, sizeof(request->failure),
                  "no connection to the cloud for a while");
-        request_end(request, -EHOSTUNREACH);
+        wan_end(request, -EHOSTUNREACH);
         return;
     }
-    request->state = REQUEST_RUNNING;
+    request->state = WAN_RUNNING;
     request->next = remote->running;
     remote->running = request;
     remote->running_count++;
-    remote->running_uploads += request->priority == PRIORITY_UPLOAD;
-    request_send(request);
+    remote->running_uploads += request->priority == WAN_UPLOAD;
+    wan_send(request);
 }
 
-static bool may_run(const struct remote *remote, enum request_priority priority)
+static bool may_run(const struct remote *remote, enum wan_priority priority)
 {
     if (!remote->waiting[priority].count || remote->running_count >= remote->conf.connections)
         return false;
-    return priority != PRIORITY_UPLOAD ||
+    return priority != WAN_UPLOAD ||
            remote->running_uploads < remote->conf.connections - REMOTE_READS_RESERVED;
 }
 
 static void remote_pump(struct remote *remote)
 {
-    for (unsigned p = 0; p < PRIORITIES; p++)
+    for (unsigned p = 0; p < WAN_PRIORITIES; p++)
         while (may_run(remote, p))
             run(remote, waiting_take(remote, p));
 }
 
-void remote_queue(struct remote *remote, struct request *request)
+void remote_queue(struct remote *remote, struct wan *request)
 {
-    if (remote->waiting[request->priority].count == REQUESTS_WAITING_MAX) {
-        request_end(request, -EBUSY);
+    if (remote->waiting[request->priority].count == WAN_WAITING_MAX) {
+        wan_end(request, -EBUSY);
         return;
     }
     waiting_add(remote, request);
@@ -145,7 +145,7 @@ static bool is_wan_failure(int err)
     return err == -EHOSTUNREACH || err == -ETIMEDOUT || err == -ECONNRESET;
 }
 
-static void breaker_told(struct remote *remote, const struct request *request, int err)
+static void breaker_told(struct remote *remote, const struct wan *request, int err)
 {
     bool was_closed = remote->breaker.state == BREAKER_CLOSED;
 
@@ -170,7 +170,7 @@ static void breaker_told(struct remote *remote, const struct request *request, i
     }
 }
 
-static void count_end(struct remote *remote, const struct request *request, int err)
+static void count_end(struct remote *remote, const struct wan *request, int err)
 {
     int class = request->answer.status / 100;
 
@@ -188,9 +188,9 @@ static void count_end(struct remote *remote, const struct request *request, int 
 }
 
 /* A post of ours may start the next request only after this one is out of the way: pump last. */
-void remote_ended(struct remote *remote, struct request *request, int err)
+void remote_ended(struct remote *remote, struct wan *request, int err)
 {
-    if (request->state != REQUEST_RUNNING)
+    if (request->state != WAN_RUNNING)
         return;
     running_remove(remote, request);
     count_end(remote, request, err);
@@ -198,11 +198,23 @@ void remote_ended(struct remote *remote, struct request *request, int err)
     remote_pump(remote);
 }
 
+void remote_lower_check(struct remote *remote, enum range_check asked)
+{
+    static const char *const names[] = {"CRC64", "MD5", "length and ETag"};
+
+    if (remote->range_check != asked || asked == RANGE_LENGTH)
+        return; /* others asked in parallel and have lowered it already */
+    remote->range_check++;
+    log_info("fetched ranges are proved less well than asked for",
+             KV_SPAN("account", remote->account->name), KV_STR("asked", names[asked]),
+             KV_STR("now", names[remote->range_check]));
+}
+
 void remote_cancel_all(struct remote *remote) /* waiting ones first: an end lets the next one run */
 {
-    for (unsigned p = 0; p < PRIORITIES; p++)
+    for (unsigned p = 0; p < WAN_PRIORITIES; p++)
         while (remote->waiting[p].head)
-            request_cancel(remote->waiting[p].head);
+            wan_cancel(remote->waiting[p].head);
     while (remote->running)
-        request_cancel(remote->running);
+        wan_cancel(remote->running);
 }

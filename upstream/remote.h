@@ -8,7 +8,7 @@
 #include "upstream/breaker.h"
 #include "upstream/client.h"
 #include "upstream/credential.h"
-#include "upstream/request.h"
+#include "upstream/wan.h"
 
 #define AZURE_VERSION          "2023-11-03" /* startFrom, CRC64 both ways; Azurite knows it */
 #define REMOTE_CONNECTIONS_DEF 32
@@ -24,7 +24,10 @@ struct remote_conf {
     uint64_t connect_timeout_ms, stall_timeout_ms;
 };
 
+struct upstream;
+
 struct remote {
+    struct upstream *upstream; /* whose; NULL in tests of requests alone */
     const struct account *account;
     struct client *client;
     struct credential *credential;
@@ -36,10 +39,10 @@ struct remote {
     enum range_check range_check;
     bool upload_crc64_refused, start_from_ignored;
     struct {
-        struct request *head, **tail;
+        struct wan *head, **tail;
         unsigned count;
-    } waiting[PRIORITIES];
-    struct request *running;
+    } waiting[WAN_PRIORITIES];
+    struct wan *running;
     unsigned running_count, running_uploads;
     void (*on_online)(void *arg); /* the breaker has closed again */
     void *on_online_arg;
@@ -52,11 +55,13 @@ struct remote {
 struct remote *remote_new(const struct account *account, struct client *client,
                           const struct remote_conf *conf);
 struct remote *remote_free(struct remote *remote); /* no request may be started; NULL is fine */
-void remote_cancel_all(struct remote *remote);     /* shutdown: every started request ends */
+/* The cloud did not give the check that was asked for: the next weaker one from now on. */
+void remote_lower_check(struct remote *remote, enum range_check asked);
+void remote_cancel_all(struct remote *remote); /* shutdown: every started request ends */
 
-/* request.c's. */
-void remote_queue(struct remote *remote, struct request *request);
-void remote_ended(struct remote *remote, struct request *request, int err);
-void remote_forget(struct remote *remote, struct request *request); /* a waiting one is cancelled */
+/* wan.c's. */
+void remote_queue(struct remote *remote, struct wan *request);
+void remote_ended(struct remote *remote, struct wan *request, int err);
+void remote_forget(struct remote *remote, struct wan *request); /* a waiting one is cancelled */
 
 #endif

@@ -75,7 +75,7 @@ static char received[1 << 20];
 static size_t received_len;
 static unsigned pauses;
 
-static int take(struct request *request, struct span bytes)
+static int take(struct wan *request, struct span bytes)
 {
     assert_true(received_len + bytes.len <= sizeof(received));
     memcpy(received + received_len, bytes.base, bytes.len);
@@ -86,25 +86,25 @@ static int take(struct request *request, struct span bytes)
 static void test_client__sends_what_was_built_and_signed(void **state)
 {
     struct run run;
-    struct request request = {0};
+    struct wan request = {0};
     struct wait wait;
     const struct fake_request *seen;
 
     run_open(&run, NULL);
     run.answer.status = 201;
     strcpy(run.answer.headers, "ETag: \"0x1\"\r\nx-ms-meta-Key: v\r\n");
-    request_init(&request, run.remote, METHOD_PUT, PRIORITY_UPLOAD);
-    request_path(&request, SPAN("ctr"), SPAN("/a b//../%+\xc3\xa9"));
-    request_query(&request, "comp", SPAN("block"));
-    request_query(&request, "blockid", SPAN("a+/="));
-    request_header(&request, SPAN("x-ms-meta-empty"), SPAN(""));
+    wan_init(&request, run.remote, WAN_PUT, WAN_UPLOAD);
+    wan_path(&request, SPAN("ctr"), SPAN("/a b//../%+\xc3\xa9"));
+    wan_query(&request, "comp", SPAN("block"));
+    wan_query(&request, "blockid", SPAN("a+/="));
+    wan_header(&request, SPAN("x-ms-meta-empty"), SPAN(""));
     request.body = SPAN("hello");
     wait_init(&run, &wait);
-    request_start(&request, &wait.done);
+    wan_start(&request, &wait.done);
     assert_int_equal(wait_for(&run, &wait), 0);
     assert_int_equal(request.answer.status, 201);
-    assert_span_equal(answer_header(&request.answer, SPAN("etag")), "\"0x1\"");
-    assert_span_equal(answer_header(&request.answer, SPAN("X-MS-META-KEY")), "v");
+    assert_span_equal(wan_answer_header(&request.answer, SPAN("etag")), "\"0x1\"");
+    assert_span_equal(wan_answer_header(&request.answer, SPAN("X-MS-META-KEY")), "v");
     seen = fake_cloud_request(run.cloud, "PUT", "", 0);
     assert_string_equal(seen->target,
                         "/acct/ctr//a%20b//../%25%2B%C3%A9?comp=block&blockid=a%2B%2F%3D");
@@ -112,7 +112,7 @@ static void test_client__sends_what_was_built_and_signed(void **state)
     assert_true(span_starts(fake_header(seen, "authorization"), SPAN("SharedKey acct:")));
     assert_non_null(fake_header(seen, "x-ms-meta-empty").base);
     assert_null(fake_header(seen, "expect").base);
-    request_done(&request);
+    wan_done(&request);
     run_close(&run);
 }
 
@@ -120,7 +120,7 @@ static void test_client__streams_and_reuses_connections(void **state)
 {
     static char body[700000];
     struct run run;
-    struct request request = {0};
+    struct wan request = {0};
     struct wait wait;
 
     run_open(&run, NULL);
@@ -129,30 +129,30 @@ static void test_client__streams_and_reuses_connections(void **state)
     run.answer.body_len = sizeof(body);
     for (int i = 0; i < 3; i++) {
         received_len = 0;
-        request_init(&request, run.remote, METHOD_GET, PRIORITY_READ);
-        request_path(&request, SPAN("ctr"), SPAN("b"));
+        wan_init(&request, run.remote, WAN_GET, WAN_READ);
+        wan_path(&request, SPAN("ctr"), SPAN("b"));
         request.on_body = take;
         wait_init(&run, &wait);
-        request_start(&request, &wait.done);
+        wan_start(&request, &wait.done);
         assert_int_equal(wait_for(&run, &wait), 0);
         assert_int_equal(received_len, sizeof(body));
         assert_int_equal(request.answer.body_bytes, sizeof(body));
         assert_int_equal(fake_cloud_request(run.cloud, "GET", "", (unsigned)i)->connection, 0);
     }
-    request_done(&request);
+    wan_done(&request);
     run_close(&run);
 }
 
-static int take_after_three_pauses(struct request *request, struct span bytes)
+static int take_after_three_pauses(struct wan *request, struct span bytes)
 {
-    return pauses++ < 3 ? REQUEST_PAUSE : take(request, bytes);
+    return pauses++ < 3 ? WAN_PAUSE : take(request, bytes);
 }
 
 static void test_client__pauses_and_gives_the_same_bytes_again(void **state)
 {
     static char body[300000];
     struct run run;
-    struct request request = {0};
+    struct wan request = {0};
     struct wait wait;
 
     run_open(&run, NULL);
@@ -161,44 +161,43 @@ static void test_client__pauses_and_gives_the_same_bytes_again(void **state)
     run.answer.body = body;
     run.answer.body_len = sizeof(body);
     received_len = pauses = 0;
-    request_init(&request, run.remote, METHOD_GET, PRIORITY_READ);
-    request_path(&request, SPAN("ctr"), SPAN("b"));
+    wan_init(&request, run.remote, WAN_GET, WAN_READ);
+    wan_path(&request, SPAN("ctr"), SPAN("b"));
     request.on_body = take_after_three_pauses;
     wait_init(&run, &wait);
-    request_start(&request, &wait.done);
+    wan_start(&request, &wait.done);
     while (!wait.fired) {
         client_round(run.client, 5);
-        request_resume(&request);
+        wan_resume(&request);
     }
     assert_int_equal(wait.done.err, 0);
     assert_int_equal(received_len, sizeof(body));
     assert_memory_equal(received, body, sizeof(body));
-    request_done(&request);
+    wan_done(&request);
     run_close(&run);
 }
 
-static int refuse(struct request *request, struct span bytes)
+static int refuse(struct wan *request, struct span bytes)
 {
     return -ESTALE;
 }
 
-static int one_get(struct run *run, struct request *request,
-                   int (*on_body)(struct request *, struct span))
+static int one_get(struct run *run, struct wan *request, int (*on_body)(struct wan *, struct span))
 {
     struct wait wait;
 
-    request_init(request, run->remote, METHOD_GET, PRIORITY_READ);
-    request_path(request, SPAN("ctr"), SPAN("b"));
+    wan_init(request, run->remote, WAN_GET, WAN_READ);
+    wan_path(request, SPAN("ctr"), SPAN("b"));
     request->on_body = on_body;
     wait_init(run, &wait);
-    request_start(request, &wait.done);
+    wan_start(request, &wait.done);
     return wait_for(run, &wait);
 }
 
 static void test_client__every_fault_has_its_error(void **state)
 {
     struct run run;
-    struct request request = {0};
+    struct wan request = {0};
 
     run_open(&run, NULL);
     run.answer.body = "0123456789";
@@ -216,14 +215,14 @@ static void test_client__every_fault_has_its_error(void **state)
     assert_int_equal(one_get(&run, &request, NULL), -ECONNRESET);
     run.answer.stall = true;
     assert_int_equal(one_get(&run, &request, NULL), -ETIMEDOUT);
-    request_done(&request);
+    wan_done(&request);
     run_close(&run);
 }
 
 static void test_client__refuses_at_once_when_nobody_is_there_and_recovers(void **state)
 {
     struct run run;
-    struct request request = {0};
+    struct wan request = {0};
 
     run_open(&run, NULL);
     run.drop_first = BREAKER_FAILURES;
@@ -235,49 +234,49 @@ static void test_client__refuses_at_once_when_nobody_is_there_and_recovers(void 
     run.remote->breaker.until_ns = 0; /* the pause is over */
     assert_int_equal(one_get(&run, &request, NULL), 0);
     assert_true(atomic_load(&run.remote->stats.online));
-    request_done(&request);
+    wan_done(&request);
     run_close(&run);
 }
 
 static void test_client__uploads_leave_room_for_reads(void **state)
 {
     struct run run;
-    struct request uploads[10] = {0}, read = {0};
+    struct wan uploads[10] = {0}, read = {0};
     struct wait waits[10], wait;
 
     run_open(&run, NULL);
     run.answer.stall = true;
     for (unsigned i = 0; i < countof(uploads); i++) {
-        request_init(&uploads[i], run.remote, METHOD_PUT, PRIORITY_UPLOAD);
-        request_path(&uploads[i], SPAN("ctr"), SPAN("b"));
+        wan_init(&uploads[i], run.remote, WAN_PUT, WAN_UPLOAD);
+        wan_path(&uploads[i], SPAN("ctr"), SPAN("b"));
         wait_init(&run, &waits[i]);
-        request_start(&uploads[i], &waits[i].done);
+        wan_start(&uploads[i], &waits[i].done);
     }
     assert_int_equal(run.remote->running_uploads, 6 - REMOTE_READS_RESERVED);
-    request_init(&read, run.remote, METHOD_GET, PRIORITY_READ);
-    request_path(&read, SPAN("ctr"), SPAN("b"));
+    wan_init(&read, run.remote, WAN_GET, WAN_READ);
+    wan_path(&read, SPAN("ctr"), SPAN("b"));
     wait_init(&run, &wait);
-    request_start(&read, &wait.done);
-    assert_int_equal(read.state, REQUEST_RUNNING);
+    wan_start(&read, &wait.done);
+    assert_int_equal(read.state, WAN_RUNNING);
     remote_cancel_all(run.remote);
     assert_int_equal(wait_for(&run, &wait), -ECANCELED);
     for (unsigned i = 0; i < countof(uploads); i++) {
         assert_int_equal(wait_for(&run, &waits[i]), -ECANCELED);
-        request_done(&uploads[i]);
+        wan_done(&uploads[i]);
     }
-    request_done(&read);
+    wan_done(&read);
     run_close(&run);
 }
 
 static void test_client__no_connection_is_unreachable(void **state)
 {
     struct run run;
-    struct request request = {0};
+    struct wan request = {0};
 
     run_open(&run, "http://127.0.0.1:1/acct");
     assert_int_equal(one_get(&run, &request, NULL), -EHOSTUNREACH);
     assert_true(strlen(request.failure) > 0);
-    request_done(&request);
+    wan_done(&request);
     run_close(&run);
 }
 

@@ -1,8 +1,8 @@
-/* upstream/request.c - builds, signs and runs one request on a curl easy handle.
+/* upstream/wan.c - builds, signs and runs one request on a curl easy handle.
  *
  * curl's callbacks run inside client_round; they only copy, count and call the two hooks. What ends
  * a request is always a post, so no op is resumed from within curl. */
-#include "upstream/request.h"
+#include "upstream/wan.h"
 
 #include <curl/curl.h>
 #include <stdio.h>
@@ -20,23 +20,23 @@ static const struct span method_names[] = {SPAN("GET"), SPAN("HEAD"), SPAN("PUT"
 
 /* ---- building ---- */
 
-void request_init(struct request *request, struct remote *remote, enum request_method method,
-                  enum request_priority priority)
+void wan_init(struct wan *request, struct remote *remote, enum wan_method method,
+              enum wan_priority priority)
 {
     struct arena *arena = request->arena;
 
-    assert(request->state == REQUEST_IDLE);
+    assert(request->state == WAN_IDLE);
     if (arena)
         arena_reset(arena);
     else
         arena = arena_new();
     *request =
-        (struct request){.remote = remote, .arena = arena, .method = method, .priority = priority};
+        (struct wan){.remote = remote, .arena = arena, .method = method, .priority = priority};
 }
 
-void request_done(struct request *request)
+void wan_done(struct wan *request)
 {
-    assert(request->state == REQUEST_IDLE);
+    assert(request->state == WAN_IDLE);
     request->arena = arena_free(request->arena);
 }
 
@@ -47,7 +47,7 @@ static struct span encode(struct arena *arena, struct span s, const char *keep)
     return span_from(text, percent_encode(s, keep, text));
 }
 
-void request_path(struct request *request, struct span container, struct span blob)
+void wan_path(struct wan *request, struct span container, struct span blob)
 {
     struct span encoded = encode(request->arena, blob, "/");
 
@@ -73,7 +73,7 @@ static unsigned pair_room(unsigned count) /* of an array that holds count pairs 
     return count ? room : 0;
 }
 
-void request_query(struct request *request, const char *name, struct span value)
+void wan_query(struct wan *request, const char *name, struct span value)
 {
     struct pair pair = {span_of(name), arena_copy(request->arena, value)};
 
@@ -81,7 +81,7 @@ void request_query(struct request *request, const char *name, struct span value)
              pair_room(request->query_count), pair);
 }
 
-void request_header(struct request *request, struct span name, struct span value)
+void wan_header(struct wan *request, struct span name, struct span value)
 {
     struct pair pair = {arena_copy(request->arena, name), arena_copy(request->arena, value)};
 
@@ -89,7 +89,7 @@ void request_header(struct request *request, struct span name, struct span value
              pair_room(request->header_count), pair);
 }
 
-struct span answer_header(const struct answer *answer, struct span name)
+struct span wan_answer_header(const struct wan_answer *answer, struct span name)
 {
     for (unsigned i = 0; i < answer->header_count; i++)
         if (span_eq_nocase(answer->headers[i].name, name))
@@ -100,12 +100,12 @@ struct span answer_header(const struct answer *answer, struct span name)
 /* ---- curl's callbacks ---- */
 
 static void
-head_reset(struct request *request) /* an interim answer (100) is followed by another head */
+head_reset(struct wan *request) /* an interim answer (100) is followed by another head */
 {
-    request->answer = (struct answer){0};
+    request->answer = (struct wan_answer){0};
 }
 
-static void head_complete(struct request *request)
+static void head_complete(struct wan *request)
 {
     long status = 0;
 
@@ -114,14 +114,14 @@ static void head_complete(struct request *request)
         return;
     request->head_done = true;
     request->answer.status = (int)status;
-    request->answer.code = answer_header(&request->answer, SPAN("x-ms-error-code"));
+    request->answer.code = wan_answer_header(&request->answer, SPAN("x-ms-error-code"));
     if (request->on_head)
         request->on_head(request);
 }
 
 static size_t on_header(char *base, size_t size, size_t n, void *arg)
 {
-    struct request *request = arg;
+    struct wan *request = arg;
     struct span line = span_from(base, size * n), value;
     struct pair *headers = (struct pair *)request->answer.headers;
     struct pair pair;
@@ -149,13 +149,13 @@ static size_t on_header(char *base, size_t size, size_t n, void *arg)
 
 static size_t on_receive(char *base, size_t size, size_t n, void *arg)
 {
-    struct request *request = arg;
+    struct wan *request = arg;
     size_t bytes = size * n;
     int rc = 0;
 
-    if (answer_ok(&request->answer) && request->on_body)
+    if (wan_answer_ok(&request->answer) && request->on_body)
         rc = request->on_body(request, span_from(base, bytes));
-    if (rc == REQUEST_PAUSE) {
+    if (rc == WAN_PAUSE) {
         request->paused = true;
         return CURL_WRITEFUNC_PAUSE;
     }
@@ -168,7 +168,7 @@ static size_t on_receive(char *base, size_t size, size_t n, void *arg)
 
 static size_t on_send(char *into, size_t size, size_t n, void *arg)
 {
-    struct request *request = arg;
+    struct wan *request = arg;
     size_t bytes = MIN(size * n, request->body.len - request->body_sent);
 
     if (bytes)
@@ -182,7 +182,7 @@ static size_t on_send(char *into, size_t size, size_t n, void *arg)
 static int on_seek(void *arg, curl_off_t offset,
                    int origin) /* a kept connection had died: send again */
 {
-    struct request *request = arg;
+    struct wan *request = arg;
 
     if (origin != SEEK_SET || offset < 0 || (size_t)offset > request->body.len)
         return CURL_SEEKFUNC_FAIL;
@@ -192,15 +192,15 @@ static int on_seek(void *arg, curl_off_t offset,
 
 /* ---- sending ---- */
 
-static void request_sign(struct request *request)
+static void wan_sign(struct wan *request)
 {
     struct signable what;
     struct span authorization;
     char date[HTTP_DATE_BYTES + 1];
 
     http_date_print(clock_wall_ns(), date);
-    request_header(request, SPAN("x-ms-date"), span_of(date));
-    request_header(request, SPAN("x-ms-version"), SPAN(AZURE_VERSION));
+    wan_header(request, SPAN("x-ms-date"), span_of(date));
+    wan_header(request, SPAN("x-ms-version"), SPAN(AZURE_VERSION));
     what = (struct signable){
         .method = method_names[request->method],
         .path = request->path,
@@ -212,10 +212,10 @@ static void request_sign(struct request *request)
     };
     authorization = credential_sign(request->remote->credential, request->arena, &what);
     if (authorization.len)
-        request_header(request, SPAN("Authorization"), authorization);
+        wan_header(request, SPAN("Authorization"), authorization);
 }
 
-static struct span request_url(struct request *request)
+static struct span wan_url(struct wan *request)
 {
     struct arena *arena = request->arena;
     struct span sas = credential_sas(request->remote->credential);
@@ -235,7 +235,7 @@ static struct span request_url(struct request *request)
     return url; /* arena_printf terminates */
 }
 
-static struct curl_slist *header_list(struct request *request)
+static struct curl_slist *header_list(struct wan *request)
 {
     /* No 100-continue round trip, no content type curl would invent. */
     struct curl_slist *list = curl_slist_append(NULL, "Expect:");
@@ -253,15 +253,15 @@ static struct curl_slist *header_list(struct request *request)
     return list;
 }
 
-static void set_method(struct request *request)
+static void set_method(struct wan *request)
 {
     CURL *easy = request->easy;
 
-    if (request->method == METHOD_HEAD)
+    if (request->method == WAN_HEAD)
         curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
-    else if (request->method == METHOD_DELETE)
+    else if (request->method == WAN_DELETE)
         curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, "DELETE");
-    if (request->method != METHOD_PUT)
+    if (request->method != WAN_PUT)
         return;
     curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
     curl_easy_setopt(easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)request->body.len);
@@ -272,7 +272,7 @@ static void set_method(struct request *request)
     curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER_BYTES);
 }
 
-static void set_transport(struct request *request)
+static void set_transport(struct wan *request)
 {
     const struct remote_conf *conf = &request->remote->conf;
     CURL *easy = request->easy;
@@ -292,7 +292,7 @@ static void set_transport(struct request *request)
         curl_easy_setopt(easy, CURLOPT_CAINFO, request->remote->ca_file);
 }
 
-static void set_callbacks(struct request *request)
+static void set_callbacks(struct wan *request)
 {
     CURL *easy = request->easy;
 
@@ -304,23 +304,23 @@ static void set_callbacks(struct request *request)
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->failure);
 }
 
-void request_send(struct request *request)
+void wan_send(struct wan *request)
 {
     struct client *client = request->remote->client;
 
     request->started_ns = clock_mono_ns();
-    request_sign(request);
+    wan_sign(request);
     request->easy = client_easy_get(client);
     set_transport(request);
     set_method(request);
     set_callbacks(request);
     request->header_list = header_list(request);
     curl_easy_setopt(request->easy, CURLOPT_HTTPHEADER, request->header_list);
-    curl_easy_setopt(request->easy, CURLOPT_URL, request_url(request).base);
+    curl_easy_setopt(request->easy, CURLOPT_URL, wan_url(request).base);
     atomic_fetch_add_explicit(&request->remote->stats.requests, 1, memory_order_relaxed);
     STAT_INC(upstream_requests);
     if (client_add(client, request->easy))
-        request_end(request, -EIO);
+        wan_end(request, -EIO);
 }
 
 /* ---- ending ---- */
@@ -349,7 +349,7 @@ static int transport_error(CURLcode code)
 }
 
 /* Back to idle, its connection and handle given up. */
-static void request_release(struct request *request)
+static void wan_release(struct wan *request)
 {
     if (!request->easy)
         return;
@@ -360,18 +360,18 @@ static void request_release(struct request *request)
     request->header_list = NULL;
 }
 
-void request_end(struct request *request, int err)
+void wan_end(struct wan *request, int err)
 {
     struct completion *done = request->done;
 
-    request_release(request);
+    wan_release(request);
     request->done = NULL;
     remote_ended(request->remote, request, err);
-    request->state = REQUEST_IDLE;
+    request->state = WAN_IDLE;
     completion_post(done, err);
 }
 
-void request_transfer_ended(struct request *request, int curl_code)
+void wan_transfer_ended(struct wan *request, int curl_code)
 {
     int err = transport_error((CURLcode)curl_code);
 
@@ -382,31 +382,31 @@ void request_transfer_ended(struct request *request, int curl_code)
         err = 0;
     else if (!err && !request->head_done)
         err = -EPROTO;
-    request_end(request, err);
+    wan_end(request, err);
 }
 
-void request_start(struct request *request, struct completion *done)
+void wan_start(struct wan *request, struct completion *done)
 {
-    assert(request->state == REQUEST_IDLE && loop_is_mine(done->loop));
+    assert(request->state == WAN_IDLE && loop_is_mine(done->loop));
     request->done = done;
-    request->state = REQUEST_WAITING;
+    request->state = WAN_WAITING;
     remote_queue(request->remote, request);
 }
 
-void request_resume(struct request *request)
+void wan_resume(struct wan *request)
 {
-    if (request->state != REQUEST_RUNNING || !request->paused)
+    if (request->state != WAN_RUNNING || !request->paused)
         return;
     request->paused = false;
     curl_easy_pause(request->easy,
                     CURLPAUSE_CONT); /* gives the bytes again; the next round goes on */
 }
 
-void request_cancel(struct request *request)
+void wan_cancel(struct wan *request)
 {
-    if (request->state == REQUEST_IDLE)
+    if (request->state == WAN_IDLE)
         return;
-    if (request->state == REQUEST_WAITING)
+    if (request->state == WAN_WAITING)
         remote_forget(request->remote, request);
-    request_end(request, -ECANCELED);
+    wan_end(request, -ECANCELED);
 }

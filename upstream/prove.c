@@ -1,0 +1,179 @@
+/* upstream/prove.c - a condition of ours failed: a foreign change, or our own success whose answer
+ * was lost?
+ *
+ * Ours, when the cloud's blob is what this entry would have made of it: for blocks the committed
+ * list is exactly our ids; else length, MD5, content headers and metadata are equal. If it is not
+ * ours, the contract says what happens: hold, ours (again, without the condition) or theirs. Steps:
+ * start (HEAD) -> headed [-> list -> listed] -> proved or foreign. */
+#include "upstream/upload.h"
+
+#include "base/digest.h"
+#include "base/log.h"
+#include "upstream/metrics.h"
+
+static struct next prove_headed(struct op *op);
+static struct next prove_listed(struct op *op);
+static struct next prove_list_parsed(struct op *op);
+
+static bool same_text(struct span ours, struct span theirs)
+{
+    return span_eq(ours, theirs);
+}
+
+static bool same_type(struct span ours,
+                      struct span theirs) /* the service fills in what was not sent */
+{
+    return same_text(ours, theirs) ||
+           (!ours.len && span_eq(theirs, SPAN("application/octet-stream")));
+}
+
+static bool same_headers(const struct blob_record *ours, const struct blob_record *theirs)
+{
+    return same_type(ours->content_type, theirs->content_type) &&
+           same_text(ours->content_encoding, theirs->content_encoding) &&
+           same_text(ours->content_language, theirs->content_language) &&
+           same_text(ours->content_disposition, theirs->content_disposition) &&
+           same_text(ours->cache_control, theirs->cache_control);
+}
+
+static bool has_pair(const struct blob_record *record, const struct pair *pair)
+{
+    for (unsigned i = 0; i < record->metadata_count; i++)
+        if (span_eq_nocase(record->metadata[i].name, pair->name))
+            return span_eq(record->metadata[i].value, pair->value);
+    return false;
+}
+
+static bool same_metadata(const struct blob_record *ours, const struct blob_record *theirs)
+{
+    if (ours->metadata_count != theirs->metadata_count)
+        return false;
+    for (unsigned i = 0; i < ours->metadata_count; i++)
+        if (!has_pair(theirs, &ours->metadata[i]))
+            return false;
+    return true;
+}
+
+/* Put Blob: the service has computed an MD5 of what it got, whether we sent one or not. */
+static bool same_bytes(struct sending *s, const struct blob_record *ours,
+                       const struct blob_record *theirs)
+{
+    unsigned char sum[MD5_BYTES];
+    struct md5 *md5;
+
+    if (ours->length != theirs->length || theirs->content_md5.len != MD5_BYTES)
+        return false;
+    if (ours->content_md5.len == MD5_BYTES)
+        return span_eq(ours->content_md5, theirs->content_md5);
+    if (!s->load.buffer)
+        return false;
+    md5 = md5_new();
+    md5_add(md5, span_from(s->load.buffer->base, s->load.buffer->used));
+    md5_end(md5, sum);
+    md5_free(md5);
+    return span_eq(span_from(sum, MD5_BYTES), theirs->content_md5);
+}
+
+static bool same_outcome(struct sending *s, const struct blob_record *theirs)
+{
+    const struct blob_record *ours = blob_record(s->upload->blob);
+
+    switch (s->upload->kind) {
+    case UPLOAD_CONTENT:
+        return same_headers(ours, theirs) && same_metadata(ours, theirs) &&
+               (s->blocks ? ours->length == theirs->length : same_bytes(s, ours, theirs));
+    case UPLOAD_PROPERTIES:
+        return ours->length == theirs->length && same_headers(ours, theirs);
+    case UPLOAD_METADATA:
+        return ours->length == theirs->length && same_metadata(ours, theirs);
+    default:
+        return false;
+    }
+}
+
+/* ---- what follows ---- */
+
+static struct next proved(struct sending *s)
+{
+    STAT_INC(upstream_uploads_proved);
+    log_info("a lost answer was a success", KV_SPAN("blob", s->upload->name.blob));
+    return sending_confirmed(s);
+}
+
+static struct next foreign(struct sending *s, struct span etag)
+{
+    enum contract_conflict policy =
+        s->upload->contract ? s->upload->contract->conflict : CONFLICT_HOLD;
+
+    if (policy == CONFLICT_THEIRS)
+        return sending_superseded(s);
+    if (policy == CONFLICT_OURS && !s->unconditional && etag.len) {
+        s->unconditional = true;
+        return s->blocks ? blocks_commit(s) : upload_resend(s);
+    }
+    return sending_held(s,
+                        arena_printf(s->arena, "conflict: the cloud has version %.*s",
+                                     etag.len ? (int)etag.len : 4, etag.len ? etag.base : "none"));
+}
+
+struct next prove_start(struct sending *s)
+{
+    if (!s->upload->blob)
+        return foreign(s, SPAN("another")); /* a delete that was done leaves nothing to find */
+    sending_request(s, OP_HEAD, WAN_HEAD, false);
+    wan_start(&s->wan, &s->op.done);
+    return AWAIT(prove_headed);
+}
+
+static int list_body(struct wan *wan, struct span bytes)
+{
+    return staged_list_feed(container_of(wan, struct sending, wan)->proof, bytes);
+}
+
+static struct next prove_blocks(struct sending *s)
+{
+    staged_list_free(s->proof);
+    s->proof = staged_list_new();
+    sending_request(s, OP_BLOCK_LIST, WAN_GET, false);
+    wan_query(&s->wan, "comp", SPAN("blocklist"));
+    wan_query(&s->wan, "blocklisttype", SPAN("committed"));
+    s->wan.on_body = list_body;
+    wan_start(&s->wan, &s->op.done);
+    return AWAIT(prove_listed);
+}
+
+static struct next prove_headed(struct op *op)
+{
+    struct sending *s = SENDING(op);
+    struct blob_record theirs;
+
+    if (op->done.err || s->wan.answer.status >= 500)
+        return sending_retry(s, arena_copy(s->arena, answer_reason(&s->wan, op->done.err)), 0);
+    if (s->wan.answer.status == 404)
+        return foreign(s, (struct span){NULL, 0});
+    if (!wan_answer_ok(&s->wan.answer))
+        return sending_judge(s, 0, FINISH);
+    if (answer_blob(&s->wan, &theirs))
+        return sending_retry(s, SPAN("the cloud's answer makes no sense"), 0);
+    if (!same_outcome(s, &theirs))
+        return foreign(s, arena_copy(s->arena, theirs.cloud_etag));
+    return s->blocks ? prove_blocks(s) : proved(s);
+}
+
+static struct next prove_listed(struct op *op)
+{
+    return sending_judge(SENDING(op), op->done.err, GO(prove_list_parsed));
+}
+
+static struct next prove_list_parsed(struct op *op) /* its ETag is of the blob it lists */
+{
+    struct sending *s = SENDING(op);
+    struct span etag = arena_copy(s->arena, wan_answer_header(&s->wan.answer, SPAN("etag")));
+    const struct block_name *names;
+    size_t n;
+
+    if (staged_list_end(s->proof))
+        return sending_retry(s, SPAN("the cloud's block list is broken"), 0);
+    names = staged_list_get(s->proof, true, &n);
+    return blocks_match(s->blocks, names, n) ? proved(s) : foreign(s, etag);
+}
