@@ -213,7 +213,9 @@ static struct next route_body(struct op *op)
     struct request *r = REQUEST(op);
     const struct operation *o = r->operation;
 
-    if (o->body == BODY_STREAM && r->http->body_bytes < 0)
+    if (o->body == BODY_STREAM && r->http->body_bytes <= 0 &&
+        !exchange_header(r->http, SPAN("content-length"))
+             .len) /* also when there is no body at all */
         return fail(r, AZ_MISSING_CONTENT_LENGTH_HEADER);
     if (o->body != BODY_NONE && r->http->body_bytes > 0 &&
         (uint64_t)r->http->body_bytes > o->body_max)
