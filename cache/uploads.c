@@ -646,3 +646,15 @@ bool uploads_have(struct cache *cache, uint64_t container, struct span blob)
     SCOPED_LOCK(&cache->uploads->lock);
     return upload_oldest(cache, container, blob);
 }
+
+bool uploads_have_container(struct cache *cache, uint64_t container)
+{
+    const struct uploads *uploads = cache->uploads;
+
+    SCOPED_LOCK(&cache->uploads->lock);
+    for (unsigned i = 0; uploads->count && i < UPLOAD_BUCKETS; i++)
+        for (const struct upload_entry *at = uploads->names[i]; at; at = at->hash_next)
+            if (at->row.container == container)
+                return true;
+    return false;
+}

@@ -51,6 +51,7 @@ void uploads_ended(struct tx *tx, int err); /* publish */
 bool uploads_need_version(struct cache *cache, uint64_t container, struct span blob, uint64_t etag);
 bool uploads_need_content(struct cache *cache, uint64_t container, struct span blob,
                           uint64_t content);
+bool uploads_have_container(struct cache *cache, uint64_t container); /* any entry of it or in it */
 bool uploads_have(struct cache *cache, uint64_t container, struct span blob);
 
 struct uploads_stats {

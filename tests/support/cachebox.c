@@ -7,7 +7,7 @@
 #include "base/iobuf.h"
 #include "tests/support/tempdir.h"
 
-#define DEVICE_SLABS 12
+#define DEVICE_SLABS 8
 #define DEVICE_BYTES ((2u << 20) + DEVICE_SLABS * (65u << 20))
 
 static const struct span markers[] = {{"latest", 6}, {"*.metadata", 10}};

@@ -1,0 +1,360 @@
+/* cache/learn_list.c - a page of the cloud's list: rows of clean blobs, names that vanished,
+ * prefixes, and the range that is known from now on. A worker compares the page with the index; the
+ * committer applies what nothing has happened to since the question; the range comes with the last
+ * change (L3). */
+#include "cache/ask.h"
+#include "cache/known.h"
+#include "cache/learn.h"
+#include "cache/names.h"
+#include "cache/order.h"
+#include "cache/uploads.h"
+
+#define ACTIONS_BYTES (CHANGE_BYTES_MAX / 4)
+
+struct action { /* one name: its new row (len 0: it goes) and the content that goes */
+    struct action *next;
+    struct span name, value;
+    uint64_t manifest;
+    struct object *located;
+    bool applied;
+    char bytes[];
+};
+
+struct page {
+    struct cache *cache;
+    struct list_gap gap; /* owned spans */
+    struct span to;      /* owned; base NULL: to the end */
+    struct asked asked;
+    struct blob **rows; /* copies of the page's rows; a prefix has state BLOB_ABSENT */
+    size_t count;
+    struct completion *done;
+};
+
+struct batch { /* of one change */
+    struct cache *cache;
+    uint64_t container, ticket;
+    struct action *actions, **tail;
+    size_t bytes;
+};
+
+/* ---- the committer's part ---- */
+
+static int batch_decide(struct change *change)
+{
+    struct batch *batch = change->arg;
+    _cleanup_(row_bytes_done) struct row_bytes key = {0};
+
+    if (!containers_alive_ordered(batch->cache, batch->container))
+        return -ENOENT;
+    if (asks_stale(batch->cache, batch->ticket))
+        return -ESTALE;
+    for (struct action *at = batch->actions; at; at = at->next) {
+        if (asks_row_stale(batch->cache, batch->ticket, at->name) ||
+            uploads_have(batch->cache, batch->container, at->name) ||
+            order_busy(batch->cache, batch->container, at->name))
+            continue; /* ours is newer */
+        key_blob(&key, batch->container, at->name);
+        if (at->value.len)
+            change_put(change, FAM_BLOBS, row_span(&key), at->value);
+        else
+            change_delete(change, FAM_BLOBS, row_span(&key));
+        if (at->manifest)
+            reaper_add(change, batch->cache, at->manifest);
+        if (at->located)
+            object_unlink_record(change, at->located);
+        at->applied = true;
+    }
+    return 0;
+}
+
+static void batch_publish(struct change *change, uint64_t commit, int err)
+{
+    struct batch *batch = change->arg;
+    struct action *next;
+
+    for (struct action *at = batch->actions; at; at = next) {
+        next = at->next;
+        if (at->applied && !err)
+            names_forget(batch->cache, batch->container, at->name);
+        object_unref(at->located);
+        free(at);
+    }
+    free(batch);
+}
+
+static struct batch *batch_new(const struct page *page)
+{
+    struct batch *batch = xcalloc(1, sizeof(*batch));
+
+    batch->cache = page->cache;
+    batch->container = page->gap.container;
+    batch->ticket = page->asked.ticket;
+    batch->tail = &batch->actions;
+    return batch;
+}
+
+static struct change *batch_change(struct batch *batch)
+{
+    struct change *change = change_new();
+
+    tick_cover(change, batch->cache, atomic_load(&batch->cache->tick));
+    change->decide = batch_decide;
+    change->publish = batch_publish;
+    change->arg = batch;
+    return change;
+}
+
+/* ---- comparing, on a worker ---- */
+
+struct compare {
+    struct page *page;
+    struct batch *batch;
+    struct row_space space;
+};
+
+static int add_action(struct compare *c, struct span name, struct span value,
+                      const struct blob_row *old)
+{
+    struct action *action = xcalloc(1, sizeof(*action) + name.len + value.len);
+    struct batch *batch = c->batch;
+
+    memcpy(action->bytes, name.base, name.len);
+    action->name = span_from(action->bytes, name.len);
+    if (value.len) {
+        memcpy(action->bytes + name.len, value.base, value.len);
+        action->value = span_from(action->bytes + name.len, value.len);
+    }
+    if (old && old->state == BLOB_LIVE && old->located) {
+        struct record_body body = {.id = old->object,
+                                   .crc64 = old->record.content_crc64,
+                                   .extent = old->extent,
+                                   .state = old->object_state,
+                                   .origin_container = batch->container,
+                                   .origin_blob = name,
+                                   .origin_etag = old->record.cloud_etag};
+        int err = object_get_record(c->page->cache, &body, &action->located);
+
+        if (err) {
+            free(action);
+            return err;
+        }
+    } else if (old && old->state == BLOB_LIVE) {
+        action->manifest = old->manifest;
+    }
+    *batch->tail = action;
+    batch->tail = &action->next;
+    batch->bytes += name.len + value.len + 64;
+    if (batch->bytes < ACTIONS_BYTES)
+        return 0;
+    commit_submit(c->page->cache->committer, batch_change(batch));
+    c->batch = batch_new(c->page);
+    return 0;
+}
+
+static int add_row(struct compare *c, const struct blob *row, const struct blob_row *old)
+{
+    const struct page *page = c->page;
+    const struct contract *contract =
+        cache_contract(page->cache, page->gap.container, row->name.blob);
+    _cleanup_(row_bytes_done) struct row_bytes value = {0};
+    struct blob_row new = {.state = BLOB_CLOUD, .record = row->record};
+
+    if (!contract || contract->write == WRITE_LOCAL)
+        return 0; /* a name of that kind is never the cloud's */
+    learn_local_name(page->cache, contract, page->asked.wall_ns, &new.record);
+    blob_row_encode(&value, &new);
+    return add_action(c, row->name.blob, row_span(&value), old);
+}
+
+/* May what the cloud says replace this row? */
+static bool is_clean(const struct blob_row *row)
+{
+    if (row->state == BLOB_TOMBSTONE)
+        return row->confirmed;
+    return row->state == BLOB_CLOUD ||
+           (row->record.cloud_etag.len && row->record.durability == DURABILITY_CLOUD);
+}
+
+static int compare_name(struct compare *c, struct span name, const struct blob_row *old,
+                        const struct blob *row)
+{
+    if (!is_clean(old))
+        return 0;
+    if (row && old->state != BLOB_TOMBSTONE &&
+        span_eq(old->record.cloud_etag, row->record.cloud_etag))
+        return 0; /* the version that is here */
+    if (row)
+        return add_row(c, row, old);
+    return old->state == BLOB_TOMBSTONE ? 0 : add_action(c, name, SPAN(""), old);
+}
+
+static bool is_prefix(const struct blob *row)
+{
+    return row->state == BLOB_ABSENT;
+}
+
+/* Walks the index and the page side by side, both in name order. */
+static int compare_all(struct compare *c)
+{
+    const struct page *page = c->page;
+    _cleanup_(row_bytes_done) struct row_bytes lower = {0}, upper = {0};
+    struct index_iter *iter;
+    size_t i = 0;
+    int err = 0;
+
+    key_blob(&lower, page->gap.container, page->gap.from);
+    key_blob(&upper, page->gap.container + 1, SPAN(""));
+    if (page->to.base)
+        key_blob(&upper, page->gap.container, page->to);
+    iter = index_iter_new(page->cache->index, NULL, FAM_BLOBS, row_span(&lower), row_span(&upper));
+    for (; !err && index_iter_valid(iter); index_iter_next(iter)) {
+        struct blob_row old;
+        uint64_t container;
+        struct span name;
+
+        if (key_blob_decode(index_iter_key(iter), &container, &name) < 0 ||
+            blob_row_decode(index_iter_value(iter), &old, &c->space) < 0) {
+            err = -EIO;
+            break;
+        }
+        if (!span_starts(name, page->gap.prefix))
+            break;
+        for (; !err && i < page->count && span_cmp(page->rows[i]->name.blob, name) < 0; i++) {
+            if (is_prefix(page->rows[i]) && span_starts(name, page->rows[i]->name.blob))
+                break; /* names below it are not on this page */
+            if (!is_prefix(page->rows[i]))
+                err = add_row(c, page->rows[i], NULL);
+        }
+        if (err)
+            break;
+        if (i < page->count && is_prefix(page->rows[i]) &&
+            span_starts(name, page->rows[i]->name.blob))
+            continue;
+        if (i < page->count && !is_prefix(page->rows[i]) && span_eq(page->rows[i]->name.blob, name))
+            err = compare_name(c, name, &old, page->rows[i++]);
+        else
+            err = compare_name(c, name, &old, NULL);
+    }
+    if (!err)
+        err = index_iter_err(iter);
+    index_iter_free(iter);
+    for (; !err && i < page->count; i++)
+        if (!is_prefix(page->rows[i]))
+            err = add_row(c, page->rows[i], NULL);
+    return err;
+}
+
+/* ---- prefixes ---- */
+
+static int forget_stubs(const struct page *page, struct change *change)
+{
+    const struct list_gap *gap = &page->gap;
+    _cleanup_(row_bytes_done) struct row_bytes lower = {0}, upper = {0};
+    struct index_iter *iter;
+    int err;
+
+    key_known(&lower, KNOWN_STUB, gap->container, gap->prefix, gap->delimiter, SPAN(""));
+    span_after_prefix(row_span(&lower), &upper);
+    key_known(&lower, KNOWN_STUB, gap->container, gap->prefix, gap->delimiter, gap->from);
+    if (page->to.base)
+        key_known(&upper, KNOWN_STUB, gap->container, gap->prefix, gap->delimiter, page->to);
+    iter = index_iter_new(page->cache->index, NULL, FAM_KNOWN, row_span(&lower), row_span(&upper));
+    for (; index_iter_valid(iter); index_iter_next(iter))
+        change_delete(change, FAM_KNOWN, index_iter_key(iter));
+    err = index_iter_err(iter);
+    index_iter_free(iter);
+    return err;
+}
+
+static int put_stubs(const struct page *page, struct change *change)
+{
+    _cleanup_(row_bytes_done) struct row_bytes key = {0}, value = {0};
+    int err = page->gap.delimiter.len ? forget_stubs(page, change) : 0;
+
+    known_row_encode(&value, &(struct known_row){.to_end = true, .as_of_ns = page->asked.wall_ns});
+    for (size_t i = 0; i < page->count && !err; i++) {
+        if (!is_prefix(page->rows[i]))
+            continue;
+        key_known(&key, KNOWN_STUB, page->gap.container, page->gap.prefix, page->gap.delimiter,
+                  page->rows[i]->name.blob);
+        change_put(change, FAM_KNOWN, row_span(&key), row_span(&value));
+    }
+    return err;
+}
+
+/* ---- the call ---- */
+
+static void page_free(struct page *page)
+{
+    for (size_t i = 0; i < page->count; i++)
+        blob_unref(page->rows[i]);
+    free(page->rows);
+    free((char *)page->gap.prefix.base);
+    free((char *)page->gap.delimiter.base);
+    free((char *)page->gap.from.base);
+    free((char *)page->to.base);
+    free(page);
+}
+
+static int learn_page(void *arg) /* worker */
+{
+    struct page *page = arg;
+    struct compare c = {.page = page, .batch = batch_new(page)};
+    struct completion *done = page->done;
+    struct change *last;
+    int err = compare_all(&c);
+
+    last = batch_change(c.batch);
+    if (!err)
+        err = put_stubs(page, last);
+    if (!err)
+        err = known_put(page->cache, last, page->gap.container, page->gap.prefix,
+                        page->gap.delimiter, page->gap.from, page->to, page->asked.wall_ns);
+    row_space_done(&c.space);
+    if (err) {
+        batch_publish(last, 0, err);
+        change_free(last);
+        completion_post(done, err);
+    } else {
+        last->done = done;
+        commit_submit(page->cache->committer, last);
+    }
+    page_free(page);
+    return 0;
+}
+
+static struct span span_dup(struct span s)
+{
+    char *copy;
+
+    if (!s.base)
+        return s;
+    copy = xmalloc(s.len + 1);
+    memcpy(copy, s.base, s.len);
+    return span_from(copy, s.len);
+}
+
+void cache_learn_list(struct cache *cache, const struct list_gap *gap, const struct asked *asked,
+                      const struct learned_row *rows, size_t n, struct span to,
+                      struct completion *done)
+{
+    static const struct blob_record none;
+    struct page *page = xcalloc(1, sizeof(*page));
+
+    page->cache = cache;
+    page->gap = (struct list_gap){gap->container, span_dup(gap->prefix), span_dup(gap->delimiter),
+                                  span_dup(gap->from)};
+    page->to = span_dup(to);
+    page->asked = *asked;
+    page->rows = xcalloc(n, sizeof(struct blob *));
+    page->count = n;
+    page->done = done;
+    for (size_t i = 0; i < n; i++)
+        page->rows[i] = blob_new(cache, &(struct blob_parts){
+                                            .container = gap->container,
+                                            .name = rows[i].name,
+                                            .state = rows[i].cloud ? BLOB_CLOUD : BLOB_ABSENT,
+                                            .record = rows[i].cloud ? rows[i].cloud : &none,
+                                        });
+    worker_run(cache->workers, learn_page, page, NULL);
+}

@@ -1,0 +1,318 @@
+/* cache/list.c - List Blobs over one index snapshot: the names of a container merged with prefixes
+ * the cloud listed and with names that only have uncommitted blocks. Worker threads.
+ *
+ * Three sources in name order, each showing its next entry: rows of FAM_BLOBS (tombstones skipped),
+ * stubs of FAM_KNOWN, staged names. With a delimiter an entry that has it behind the prefix stands
+ * for its common prefix, and every source skips to behind that: one seek per result row. What the
+ * cloud may have is given only as far as listing knowledge reaches (L1); from there on the caller
+ * asks the cloud. */
+#include "cache/known.h"
+#include "cache/names.h"
+#include "cache/stage.h"
+
+#define FRESH_DEFAULT_NS (60 * NS_PER_SEC)
+
+struct lister {
+    struct cache *cache;
+    const struct list_query *query;
+    struct index_view *view;
+    struct index_iter *blobs, *stubs; /* stubs NULL: none wanted */
+    struct row_space space;
+    struct blob_row row; /* of the entry `blobs` stands at */
+    struct span *staged; /* names, owned */
+    size_t staged_count, staged_at;
+    struct row_bytes key, skip; /* scratch */
+    unsigned rows;
+};
+
+enum source { FROM_NONE, FROM_BLOBS, FROM_STUBS, FROM_STAGED };
+struct candidate {
+    enum source source;
+    struct span name;   /* as a name or stub, full */
+    struct span prefix; /* common prefix it stands for; base NULL: itself */
+};
+
+/* ---- sources ---- */
+
+static struct span common_prefix(const struct lister *l, struct span name)
+{
+    struct span rest = span_skip(name, l->query->prefix.len), delimiter = l->query->delimiter;
+    const char *hit =
+        delimiter.len ? memmem(rest.base, rest.len, delimiter.base, delimiter.len) : NULL;
+
+    if (!hit)
+        return (struct span){NULL, 0};
+    return span_from(name.base, (size_t)(hit - name.base) + delimiter.len);
+}
+
+static int show_blob(struct lister *l, struct span *ret)
+{
+    uint64_t container;
+    struct span name;
+
+    for (; index_iter_valid(l->blobs); index_iter_next(l->blobs)) {
+        if (key_blob_decode(index_iter_key(l->blobs), &container, &name) < 0 ||
+            blob_row_decode(index_iter_value(l->blobs), &l->row, &l->space) < 0)
+            return -EIO;
+        if (!span_starts(name, l->query->prefix))
+            return 0;
+        if (l->row.state != BLOB_TOMBSTONE) {
+            *ret = name;
+            return 1;
+        }
+    }
+    return index_iter_err(l->blobs);
+}
+
+static int show_stub(struct lister *l, struct span *ret)
+{
+    struct span prefix, delimiter;
+    enum known_kind kind;
+    uint64_t container;
+
+    if (!l->stubs)
+        return 0;
+    if (!index_iter_valid(l->stubs))
+        return index_iter_err(l->stubs);
+    if (key_known_decode(index_iter_key(l->stubs), &kind, &container, &prefix, &delimiter, ret) < 0)
+        return -EIO;
+    return 1;
+}
+
+static int next_candidate(struct lister *l, struct candidate *ret)
+{
+    struct span name;
+    int more = show_blob(l, &name);
+
+    *ret = (struct candidate){0};
+    if (more > 0)
+        *ret = (struct candidate){.source = FROM_BLOBS, .name = name};
+    if (more >= 0)
+        more = show_stub(l, &name);
+    if (more > 0 && (!ret->source || span_cmp(name, ret->name) < 0))
+        *ret = (struct candidate){.source = FROM_STUBS, .name = name};
+    if (more < 0)
+        return more;
+    if (l->staged_at < l->staged_count) {
+        name = l->staged[l->staged_at];
+        if (!ret->source || span_cmp(name, ret->name) < 0)
+            *ret = (struct candidate){.source = FROM_STAGED, .name = name};
+    }
+    if (ret->source)
+        ret->prefix = common_prefix(l, ret->name);
+    return 0;
+}
+
+static void seek(struct lister *l, struct span name) /* names before it are done */
+{
+    const struct list_query *q = l->query;
+
+    key_blob(&l->key, q->container, name);
+    index_iter_seek(l->blobs, row_span(&l->key));
+    if (l->stubs) {
+        key_known(&l->key, KNOWN_STUB, q->container, q->prefix, q->delimiter, name);
+        index_iter_seek(l->stubs, row_span(&l->key));
+    }
+    while (l->staged_at < l->staged_count && span_cmp(l->staged[l->staged_at], name) < 0)
+        l->staged_at++;
+}
+
+static void pass(struct lister *l, const struct candidate *c)
+{
+    if (c->prefix.base) {
+        span_after_prefix(c->prefix, &l->skip);
+        return seek(l, row_span(&l->skip));
+    }
+    if (l->staged_at < l->staged_count && span_eq(l->staged[l->staged_at], c->name))
+        l->staged_at++; /* listed as a blob, or just now */
+    if (c->source == FROM_BLOBS)
+        index_iter_next(l->blobs);
+    else if (c->source == FROM_STUBS)
+        index_iter_next(l->stubs);
+}
+
+/* ---- rows ---- */
+
+static int give(struct lister *l, const struct candidate *c,
+                int (*row)(void *arg, const struct list_row *row), void *arg)
+{
+    static const struct blob_record uncommitted = {.type = BLOB_BLOCK};
+    struct list_row give = {.name = c->name};
+
+    l->rows++;
+    if (c->prefix.base)
+        give.name = c->prefix;
+    else if (c->source == FROM_BLOBS)
+        give.record = &l->row.record;
+    else if (c->source == FROM_STAGED) {
+        give.record = &uncommitted;
+        give.uncommitted = true;
+    }
+    return row(arg, &give);
+}
+
+static struct span span_dup(struct span s)
+{
+    char *copy = xmalloc(s.len + 1);
+
+    if (s.len)
+        memcpy(copy, s.base, s.len);
+    return span_from(copy, s.len);
+}
+
+static int gap_at(const struct lister *l, struct span from, struct list_end *ret)
+{
+    ret->gap = (struct list_gap){
+        .container = l->query->container,
+        .prefix = span_dup(l->query->prefix),
+        .delimiter = span_dup(l->query->delimiter),
+        .from = span_dup(from),
+    };
+    return -ENODATA;
+}
+
+static int walk(struct lister *l, const struct known_until *until,
+                int (*row)(void *arg, const struct list_row *row), void *arg, struct list_end *ret)
+{
+    for (;;) {
+        struct candidate c;
+        int err = next_candidate(l, &c);
+        bool beyond = !until->to_end && (!c.source || span_cmp(c.name, row_span(&until->to)) >= 0);
+
+        if (err)
+            return err;
+        if (l->rows == l->query->max) {
+            if (beyond)
+                ret->next = span_dup(row_span(&until->to));
+            else if (c.source)
+                ret->next = span_dup(c.prefix.base ? c.prefix : c.name);
+            return 0;
+        }
+        if (beyond)
+            return gap_at(l, row_span(&until->to), ret);
+        if (!c.source)
+            return 0;
+        err = give(l, &c, row, arg);
+        if (err)
+            return err;
+        pass(l, &c);
+    }
+}
+
+/* ---- a listing ---- */
+
+/* Oldest time knowledge may be from; INT64_MAX: none is needed, all names are ours. */
+static int64_t oldest_allowed(struct cache *cache, const struct list_query *q,
+                              const struct container *in)
+{
+    const struct account *account = account_by_id(cache->conf.accounts, in->record.account);
+    const struct contract *contract;
+    uint64_t fresh_ns;
+
+    if (!account || !in->record.in_cloud || !contract_container_in_cloud(account, in->record.name))
+        return INT64_MAX;
+    contract = contract_for(account, in->record.name, q->prefix);
+    if (contract->write == WRITE_LOCAL)
+        return INT64_MAX;
+    if (q->offline || contract->fresh == FRESH_EXCLUSIVE)
+        return INT64_MIN;
+    fresh_ns = contract->fresh_ns ? contract->fresh_ns : FRESH_DEFAULT_NS;
+    return clock_wall_ns() - (int64_t)fresh_ns;
+}
+
+/* How far the listing may go. 0 or -errno; -ENODATA: the gap is at `from`. */
+static int reach(struct lister *l, const struct container *in, struct span from,
+                 struct known_until *until, struct list_end *ret)
+{
+    int64_t oldest = oldest_allowed(l->cache, l->query, in);
+    int known;
+
+    if (oldest == INT64_MAX) {
+        until->to_end = true;
+        return 0;
+    }
+    known = known_from(l->cache, l->view, l->query->container, l->query->prefix,
+                       l->query->delimiter, from, oldest, until);
+    if (known < 0)
+        return known;
+    if (known == 0 && l->query->offline) { /* what there is, with a hole the caller knows of */
+        until->to_end = true;
+        until->by_level = l->query->delimiter.len;
+        return 0;
+    }
+    return known ? 0 : gap_at(l, from, ret);
+}
+
+static void open_sources(struct lister *l, struct span from, bool stubs)
+{
+    _cleanup_(row_bytes_done) struct row_bytes lower = {0}, upper = {0};
+    const struct list_query *q = l->query;
+    struct span start = from, prefix;
+
+    key_blob(&lower, q->container, from);
+    key_blob(&upper, q->container + 1, SPAN(""));
+    l->blobs =
+        index_iter_new(l->cache->index, l->view, FAM_BLOBS, row_span(&lower), row_span(&upper));
+    if (stubs) {
+        /* Going on from within a common prefix: its stub still counts. */
+        if (from.len >= q->prefix.len && (prefix = common_prefix(l, from)).base)
+            start = prefix;
+        key_known(&lower, KNOWN_STUB, q->container, q->prefix, q->delimiter, SPAN(""));
+        span_after_prefix(row_span(&lower), &upper);
+        key_known(&lower, KNOWN_STUB, q->container, q->prefix, q->delimiter, start);
+        l->stubs =
+            index_iter_new(l->cache->index, l->view, FAM_KNOWN, row_span(&lower), row_span(&upper));
+    }
+    if (q->uncommitted)
+        l->staged = stage_names(l->cache, q->container, from, &l->staged_count);
+    for (size_t i = l->staged_count; i && !span_starts(l->staged[i - 1], q->prefix); i--)
+        free((char *)l->staged[--l->staged_count].base);
+}
+
+static void lister_done(struct lister *l)
+{
+    if (l->blobs)
+        index_iter_free(l->blobs);
+    if (l->stubs)
+        index_iter_free(l->stubs);
+    for (size_t i = 0; i < l->staged_count; i++)
+        free((char *)l->staged[i].base);
+    free(l->staged);
+    row_space_done(&l->space);
+    row_bytes_done(&l->key);
+    row_bytes_done(&l->skip);
+    index_view_free(l->cache->index, l->view);
+}
+
+int cache_list(struct cache *cache, const struct list_query *query,
+               int (*row)(void *arg, const struct list_row *row), void *arg, struct list_end *ret)
+{
+    struct span from = span_cmp(query->from, query->prefix) < 0 ? query->prefix : query->from;
+    struct lister l = {.cache = cache, .query = query};
+    struct known_until until = {0};
+    struct container *in;
+    int err;
+
+    *ret = (struct list_end){0};
+    if (cache_container_by_id(cache, query->container, &in) < 0)
+        return -ENOENT;
+    l.view = index_view_new(cache->index);
+    err = reach(&l, in, from, &until, ret);
+    if (!err) {
+        open_sources(&l, from, until.by_level);
+        err = walk(&l, &until, row, arg, ret);
+    }
+    lister_done(&l);
+    row_bytes_done(&until.to);
+    container_unref(in);
+    return err;
+}
+
+void list_end_done(struct list_end *end)
+{
+    free((char *)end->next.base);
+    free((char *)end->gap.prefix.base);
+    free((char *)end->gap.delimiter.base);
+    free((char *)end->gap.from.base);
+    *end = (struct list_end){0};
+}

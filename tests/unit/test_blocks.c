@@ -1,0 +1,221 @@
+/* Staged blocks and block lists: last one wins, one id length, three sources, restart and crash,
+ * what a commit drops, expiry. */
+#include "tests/unit/unit.h"
+
+#include "base/clock.h"
+#include "tests/support/cachebox.h"
+
+struct listed {
+    char text[1024];
+};
+
+static int committed(void *arg, const struct block_row *row)
+{
+    struct listed *l = arg;
+    size_t at = strlen(l->text);
+
+    snprintf(l->text + at, sizeof(l->text) - at, "%.*s=%u ", SPAN_FMT(row->id),
+             (unsigned)row->bytes);
+    return 0;
+}
+
+static int uncommitted(void *arg, const struct block_row *row)
+{
+    struct listed *l = arg;
+    size_t at = strlen(l->text);
+
+    snprintf(l->text + at, sizeof(l->text) - at, "(%.*s=%u) ", SPAN_FMT(row->id),
+             (unsigned)row->bytes);
+    return 0;
+}
+
+static const char *blocks_of(struct cachebox *box, uint64_t id, const char *blob)
+{
+    static struct listed l;
+    struct name name = box_name(id, blob);
+    struct blob *found = NULL;
+
+    l.text[0] = 0;
+    (void)!box_lookup(box, id, blob, &found);
+    assert_int_equal(cache_list_blocks(box->cache, &name, found, committed, uncommitted, &l), 0);
+    blob_unref(found);
+    return l.text;
+}
+
+static void test_stage__last_one_wins_and_ids_sort(void **state)
+{
+    struct cachebox *box = cachebox_new(1);
+    uint64_t id = box_container(box, BOX_LOCAL, "c");
+
+    assert_int_equal(box_stage(box, id, "b", "bb", "22"), 0);
+    assert_int_equal(box_stage(box, id, "b", "aa", "1"), 0);
+    assert_int_equal(box_stage(box, id, "b", "bb", "333"), 0);
+    assert_string_equal(blocks_of(box, id, "b"), "(aa=1) (bb=3) ");
+    assert_int_equal(box_stage(box, id, "b", "long", "1"), -EINVAL);
+    assert_int_equal(box_stage(box, id + 1, "b", "aa", "1"), -ENOENT);
+    assert_int_equal(box_expect(box, id, "b", ""), -ENOENT); /* not a blob yet */
+    cachebox_close(box);
+    cachebox_open(box);
+    assert_string_equal(blocks_of(box, id, "b"), "(aa=1) (bb=3) ");
+    assert_int_equal(box_commit_blocks(box, BOX_LOCAL, "c", id, "b", "U:bb,U:aa,L:bb", NULL), 0);
+    assert_int_equal(box_expect(box, id, "b", "3331333"), 0);
+    cachebox_free(box);
+}
+
+static void test_commit__takes_from_three_sources(void **state)
+{
+    struct cachebox *box = cachebox_new(2);
+    uint64_t id = box_container(box, BOX_LOCAL, "c");
+    size_t bad = 99;
+
+    assert_int_equal(box_stage(box, id, "b", "a", "old-a"), 0);
+    assert_int_equal(box_stage(box, id, "b", "b", "old-b"), 0);
+    assert_int_equal(box_stage(box, id, "b", "x", "never"), 0);
+    assert_int_equal(box_commit_blocks(box, BOX_LOCAL, "c", id, "b", "L:a,U:b", &bad), 0);
+    assert_string_equal(blocks_of(box, id, "b"), "a=5 b=5 "); /* x was dropped */
+    assert_int_equal(box_stage(box, id, "b", "a", "new-a"), 0);
+    assert_int_equal(box_commit_blocks(box, BOX_LOCAL, "c", id, "b", "C:b,U:b", &bad), -ENOENT);
+    assert_int_equal(bad, 1);
+    assert_int_equal(box_commit_blocks(box, BOX_LOCAL, "c", id, "b", "C:z", &bad), -ENOENT);
+    assert_int_equal(box_expect(box, id, "b", "old-aold-b"), 0); /* nothing changed */
+    cachebox_close(box);
+    cachebox_open(box); /* block ids of the committed list come from rows now */
+    assert_int_equal(box_commit_blocks(box, BOX_LOCAL, "c", id, "b", "C:a,L:a,L:b", &bad), 0);
+    assert_int_equal(box_expect(box, id, "b", "old-anew-aold-b"), 0);
+    assert_int_equal(box_commit_blocks(box, BOX_LOCAL, "c", id, "b", "U:a", &bad), -ENOENT);
+    assert_int_equal(box_commit_blocks(box, BOX_LOCAL, "c", id, "b", "", &bad), 0);
+    assert_int_equal(box_expect(box, id, "b", ""), 0);
+    cachebox_free(box);
+}
+
+static void test_stage__survives_a_crash_and_put_blob_drops_it(void **state)
+{
+    struct cachebox *box = cachebox_new(3), *image;
+    uint64_t id = box_container(box, BOX_LOCAL, "c");
+
+    assert_int_equal(box_stage(box, id, "b", "a", "one"), 0);
+    assert_int_equal(box_stage(box, id, "b", "a", "two"), 0);
+    assert_int_equal(box_stage(box, id, "p", "a", "x"), 0);
+    assert_int_equal(box_put(box, BOX_LOCAL, "c", id, "p", "put", NULL), 0);
+    for (uint64_t seed = 0; seed < 3; seed++) {
+        image = cachebox_crash(box, seed);
+        assert_string_equal(blocks_of(image, id, "b"), "(a=3) ");
+        assert_int_equal(box_commit_blocks(image, BOX_LOCAL, "c", id, "b", "L:a", NULL), 0);
+        assert_int_equal(box_expect(image, id, "b", "two"), 0);
+        assert_string_equal(blocks_of(image, id, "p"), "");
+        assert_int_equal(box_expect(image, id, "p", "put"), 0);
+        cachebox_free(image);
+    }
+    loop_enter(loop_poll_loop(box->poll));
+    cachebox_free(box);
+}
+
+static void test_delete__drops_staged_blocks_too(void **state)
+{
+    struct cachebox *box = cachebox_new(4);
+    uint64_t id = box_container(box, BOX_LOCAL, "c");
+
+    assert_int_equal(box_stage(box, id, "b", "a", "one"), 0);
+    assert_int_equal(box_delete(box, BOX_LOCAL, "c", id, "b"), 0);
+    assert_string_equal(blocks_of(box, id, "b"), "");
+    assert_int_equal(box_stage(box, id, "b", "other-length", "one"), 0);
+    cachebox_close(box);
+    cachebox_open(box);
+    assert_string_equal(blocks_of(box, id, "b"), "(other-length=3) ");
+    cachebox_free(box);
+}
+
+static void test_commit__of_a_thousand_blocks_is_split_and_whole(void **state)
+{
+    enum { N = 5000, DISTINCT = 50 };
+    struct cachebox *box = cachebox_new(5), *image;
+    uint64_t id = box_container(box, BOX_LOCAL, "c");
+    struct blob_record record = {.type = BLOB_BLOCK};
+    struct block_ref *refs = xcalloc(N, sizeof(*refs));
+    struct piece *pieces = xcalloc(N, sizeof(*pieces));
+    struct name name = box_name(id, "b");
+    char ids[DISTINCT][8], *text = xmalloc(N + 1);
+    struct tx *tx;
+    size_t bad;
+
+    for (unsigned i = 0; i < DISTINCT; i++) {
+        char body[2] = {(char)('A' + i % 26), 0};
+
+        snprintf(ids[i], sizeof(ids[i]), "id%03u", i);
+        assert_int_equal(box_stage(box, id, "b", ids[i], body), 0);
+    }
+    for (unsigned i = 0; i < N; i++) {
+        refs[i] = (struct block_ref){BLOCK_LATEST, span_of(ids[i * 7 % DISTINCT])};
+        text[i] = (char)('A' + i * 7 % DISTINCT % 26);
+    }
+    text[N] = 0;
+    cache_begin(box->cache, &name, &tx, box_done(box));
+    assert_int_equal(box_wait(box), 0);
+    tx_blocks(tx, refs, N, pieces, &bad, box_done(box));
+    assert_int_equal(box_wait(box), 0);
+    tx_put(tx, &record, pieces, N, refs, true);
+    cache_commit(tx, box_done(box));
+    assert_int_equal(box_wait(box), 0);
+    assert_int_equal(record.length, N);
+    image = cachebox_crash(box, 1);
+    assert_int_equal(box_expect(image, id, "b", text), 0);
+    cachebox_free(image);
+    loop_enter(loop_poll_loop(box->poll));
+    cachebox_free(box);
+    free(refs);
+    free(pieces);
+    free(text);
+}
+
+/* ---- expiry ---- */
+
+static int64_t ahead_ns;
+static uint64_t mono(void *arg)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * NS_PER_SEC + (uint64_t)now.tv_nsec + (uint64_t)ahead_ns;
+}
+static int64_t wall(void *arg)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec * (int64_t)NS_PER_SEC + now.tv_nsec + ahead_ns;
+}
+
+static void test_stage__goes_after_a_week(void **state)
+{
+    static const struct clock_source source = {mono, wall, NULL};
+    struct cachebox *box;
+    uint64_t id;
+
+    ahead_ns = 0;
+    clock_set_source(&source);
+    box = cachebox_new(6);
+    id = box_container(box, BOX_LOCAL, "c");
+    assert_int_equal(box_stage(box, id, "b", "a", "one"), 0);
+    ahead_ns = 8 * 24 * 3600 * (int64_t)NS_PER_SEC;
+    assert_int_equal(box_stage(box, id, "other", "a", "one"), 0); /* looks around */
+    for (unsigned i = 0; i < 200 && blocks_of(box, id, "b")[0]; i++)
+        loop_poll_once(box->poll, 5);
+    assert_string_equal(blocks_of(box, id, "b"), "");
+    assert_string_equal(blocks_of(box, id, "other"), "(a=3) ");
+    cachebox_free(box);
+    clock_set_source(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_stage__last_one_wins_and_ids_sort),
+        cmocka_unit_test(test_commit__takes_from_three_sources),
+        cmocka_unit_test(test_stage__survives_a_crash_and_put_blob_drops_it),
+        cmocka_unit_test(test_delete__drops_staged_blocks_too),
+        cmocka_unit_test(test_commit__of_a_thousand_blocks_is_split_and_whole),
+        cmocka_unit_test(test_stage__goes_after_a_week),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
