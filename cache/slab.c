@@ -180,8 +180,8 @@ static int slab_write(struct slab_store *store, unsigned device, uint32_t slab, 
     if (err == 0 && kind != SLAB_FREE)
         err = d->io->ops->flush(d->io);
     if (err < 0)
-        log_error("cannot prepare a slab", KV_STR("device", d->path), KV_UINT("slab", slab),
-                  KV_ERR(err));
+        log_warn_limited("cannot prepare a slab: it is not used", KV_STR("device", d->path),
+                         KV_UINT("slab", slab), KV_ERR(err));
     return err;
 }
 

@@ -71,7 +71,8 @@ int slab_store_open(const struct slab_conf *conf, struct slab_store **ret, char 
 /* clean: everything was flushed and the index is up to date; written to the superblocks. */
 struct slab_store *slab_store_close(struct slab_store *store, bool clean);
 const struct super_state *slab_super(const struct slab_store *store);
-/* Rewrites the older superblock copy on every device, flushed. Blocking. box_uuid, fresh: ignored.
+/* Rewrites the older superblock copy on every device, flushed. Blocking. box_uuid, node and
+ * fresh are ignored.
  */
 int slab_super_write(struct slab_store *store, const struct super_state *state) must_check;
 

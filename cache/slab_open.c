@@ -410,7 +410,6 @@ int slab_super_write(struct slab_store *store, const struct super_state *state)
     struct super_state *mine = &store->super.state;
 
     uuid_copy(mine->index_uuid, state->index_uuid);
-    mine->node = state->node;
     mine->epoch = state->epoch;
     mine->answered = state->answered;
     mine->clean = mine->fresh = false;
