@@ -218,7 +218,7 @@ static int supers_write(struct slab_store *store)
     int err = 0;
 
     store->super.sequence++;
-    for (unsigned i = store->device_count; i-- > 0;) { /* a new device before those that name it */
+    for (unsigned i = 0; i < store->device_count; i++) {
         int one = store->device[i].fenced ? 0 : device_super_write(store, i);
 
         err = err ? err : one;
@@ -264,7 +264,10 @@ static int devices_extend(struct opening *o)
             return refuse(o, -E2BIG, "a box has had %u devices: no number left for %s", DEVICES_MAX,
                           o->found[i].path);
         device_add(o, &o->found[i]);
-        err = supers_write(o->store);
+        o->store->super.sequence++;
+        err = device_super_write(o->store, o->store->device_count - 1); /* before any names it */
+        if (err == 0)
+            err = supers_write(o->store);
     }
     return err;
 }

@@ -227,6 +227,31 @@ static void test_extent__many_small_records_share_a_write(void **state)
     rig_done(&rig);
 }
 
+/* More than a run holds: the rest goes in further runs, in order, nothing is lost. */
+static void test_extent__runs_are_bounded(void **state)
+{
+    struct rig rig;
+    _cleanup_(freep) char *bytes = content(60000);
+    static struct many many[30];
+    unsigned left = countof(many);
+
+    rig_init(&rig);
+    for (unsigned i = 0; i < countof(many); i++) {
+        many[i] = (struct many){.left = &left, .done = {.fn = many_done, .loop = rig.loop}};
+        many[i].write = (struct small_write){.id = id,
+                                             .bytes = span_from(bytes + i, 60000 - i),
+                                             .crc = crc64(0, bytes + i, 60000 - i),
+                                             .ret = &many[i].extent,
+                                             .done = &many[i].done};
+        small_write_start(rig.store, &many[i].write);
+    }
+    while (left > 0)
+        loop_poll_once(rig.poll, 1000);
+    for (unsigned i = 0; i < countof(many); i++)
+        assert_reads(&rig, &many[i].extent, bytes + i, (struct range){0, 60000 - i});
+    rig_done(&rig);
+}
+
 /* Any flipped bit of payload or record header is found; nothing is handed out. */
 static void test_extent__damage_is_found(void **state)
 {
@@ -409,6 +434,7 @@ int main(void)
         cmocka_unit_test(test_extent__round_trips_are_byte_exact),
         cmocka_unit_test(test_extent__small_records_round_trip),
         cmocka_unit_test(test_extent__many_small_records_share_a_write),
+        cmocka_unit_test(test_extent__runs_are_bounded),
         cmocka_unit_test(test_extent__damage_is_found),
         cmocka_unit_test(test_extent__records_say_who_they_are),
         cmocka_unit_test(test_extent__stale_locations_are_a_miss),
