@@ -83,7 +83,8 @@ static void params_collect(const struct target *target, struct span fields[SAS_F
         if (p->name.len < 2 || (p->name.base[0] != 's' && p->name.base[0] != 'r'))
             continue;
         for (unsigned f = 0; f < SAS_PARAMS; f++)
-            if (!fields[f].base && span_eq(p->name, param_names[f]))
+            if (p->name.base[1] == param_names[f].base[1] && !fields[f].base &&
+                span_eq(p->name, param_names[f]))
                 fields[f] = p->value;
     }
 }
