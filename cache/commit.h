@@ -65,9 +65,11 @@ struct committer_conf {
     struct index *index;
     uint64_t log_bytes_max; /* 0: an eighth of the smallest device; at least 4 slabs */
     /* Start only: are the bytes that this entry refers to whole? Asked in log order, before anything is
-     * applied, for the entries of records whose flush is not known finished. The first error cuts the
-     * log before that record. NULL: nothing is asked. */
-    int (*check_bytes)(void *arg, const struct entry *entry);
+     * applied, for the entries of records whose flush is not known finished. superseded: a later entry
+     * puts or deletes the same key, so after replay this row is not there and its bytes need not be.
+     * The first error cuts the log before that record; then earlier entries may be asked again.
+     * NULL: nothing is asked. */
+    int (*check_bytes)(void *arg, const struct entry *entry, bool superseded);
     void *check_arg;
     void (*fatal)(void *arg, const char *why); /* no device left, or the index failed after durability */
     void *fatal_arg;

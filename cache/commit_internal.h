@@ -1,5 +1,5 @@
-/* cache/commit_internal.h - the committer from inside. Private to commit.c, commit_start.c and
- * commit_keeper.c.
+/* cache/commit_internal.h - the committer from inside. Private to commit.c, commit_start.c,
+ * commit_tail.c and commit_keeper.c.
  *
  * Life of a change:
  *   1 queued    commit_submit: at the end of `queue`
@@ -111,6 +111,10 @@ void committer_fatal(struct committer *c, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 int committer_run(struct committer *c) must_check; /* starts committer and flushers */
 void committer_stop(struct committer *c);          /* finishes what is queued, joins them */
+/* commit_tail.c: moves *end back before the first record behind `flushed` whose bytes are not
+ * whole. */
+int commit_tail_check(const struct committer_conf *conf, const struct log_path *path,
+                      uint64_t flushed, struct log_chain *end) must_check;
 /* commit_keeper.c */
 int keepers_open(struct committer *c) must_check; /* descriptors */
 void keepers_close(struct committer *c);

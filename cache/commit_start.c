@@ -23,7 +23,6 @@ struct start {
     unsigned copies;      /* devices that have a log */
     uint32_t epoch_max;
     uint64_t applied_min, applied_max;
-    struct log_chain cut; /* tail check: where the chain stands so far */
     uint64_t replay_bytes, replayed, replay_last;
     char **why;
 };
@@ -146,53 +145,12 @@ static int judge_log(struct start *s)
 
 /* ---- the tail, replay ---- */
 
-static int check_entries(struct start *s, struct span entries)
+/* What was answered was flushed, whether or not a later record had the time to say so. */
+static int tail_check(struct start *s)
 {
-    struct entry entry;
-    size_t cursor = 0;
-    int err = 0;
+    uint64_t flushed = MAX(s->end.chain.flushed, s->super->answered);
 
-    while (!err && entry_next(entries, &cursor, &entry) == 1)
-        err = s->c->conf.check_bytes(s->c->conf.check_arg, &entry);
-    return err;
-}
-
-static int check_record(void *arg, const struct log_record *record)
-{
-    struct start *s = arg;
-    int err = 0;
-
-    if (record->kind == LOG_CHANGE && record->number > s->end.chain.flushed)
-        err = check_entries(s, record->entries);
-    if (err) {
-        log_warn("the commit log is cut: bytes of an unfinished change are not whole",
-                 KV_UINT("change", record->number), KV_ERR(err));
-        return -ECANCELED;
-    }
-    s->cut = (struct log_chain){.epoch = record->epoch,
-                                .last = record->number,
-                                .crc = record->crc,
-                                .flushed = s->end.chain.flushed,
-                                .fenced = s->end.chain.fenced};
-    return 0;
-}
-
-static int check_tail(struct start *s)
-{
-    struct log_end end;
-    int err;
-
-    if (!s->c->conf.check_bytes || s->end.chain.flushed >= s->end.chain.last)
-        return 0;
-    s->cut = (struct log_chain){.epoch = s->path.slab[0].head.epoch,
-                                .last = s->path.slab[0].head.first - 1,
-                                .crc = s->path.slab[0].head.prev_crc};
-    err = log_path_walk(&s->path, check_record, s, &end);
-    if (err == -ECANCELED) {
-        s->end.chain = s->cut;
-        err = 0;
-    }
-    return err;
+    return s->path.count ? commit_tail_check(&s->c->conf, &s->path, flushed, &s->end.chain) : 0;
 }
 
 static int replay_record(void *arg, const struct log_record *record)
@@ -287,7 +245,7 @@ static int start_run(struct start *s)
     if (!err)
         err = judge_log(s);
     if (!err)
-        err = check_tail(s);
+        err = tail_check(s);
     if (!err)
         err = judge_index(s);
     if (!err)
@@ -409,7 +367,7 @@ int committer_check(const struct committer_conf *conf, void (*report)(void *arg,
         r = check_device(&s, d, report, arg);
         findings += MAX(r, 0);
     }
-    if (r >= 0 && !find(&s) && (judge_log(&s) || check_tail(&s)))
+    if (r >= 0 && !find(&s) && (judge_log(&s) || tail_check(&s)))
         findings++;
     if (why) {
         report(arg, why);

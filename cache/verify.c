@@ -3,6 +3,8 @@
  * (design 3). Bytes of clean content were never owed a flush: their checksum decides when they are
  * read.
  *
+ * A row that a later record replaces or deletes does not count, its space may be others' by now;
+ * but links do whatever became of them: who dropped one may have taken another on the same extents.
  * Rows of one object stand together in a record, in any order: its extents are kept until a link
  * row says that somebody needs them. Main thread, blocks. */
 #include "cache/verify.h"
@@ -70,7 +72,7 @@ static int keep(struct verify *verify, const struct extent *extent)
     return 0;
 }
 
-static int check_object_row(struct verify *verify, const struct entry *entry)
+static int check_object_row(struct verify *verify, const struct entry *entry, bool superseded)
 {
     struct object_id id;
     enum object_row row;
@@ -88,7 +90,7 @@ static int check_object_row(struct verify *verify, const struct entry *entry)
         return entry->value.len && entry->value.base[entry->value.len - 1] != OBJECT_CLEAN
                    ? needed(verify, id)
                    : 0;
-    if (row != ROW_EXTENT || extent_row_decode(entry->value, &extent) < 0)
+    if (row != ROW_EXTENT || superseded || extent_row_decode(entry->value, &extent) < 0)
         return 0;
     return keep(verify, &extent);
 }
@@ -105,13 +107,13 @@ static int check_blob_row(struct verify *verify, const struct entry *entry)
     return check_extent(verify, row.object, &row.extent);
 }
 
-int verify_entry(void *arg, const struct entry *entry)
+int verify_entry(void *arg, const struct entry *entry, bool superseded)
 {
     struct verify *verify = arg;
 
     if (entry->kind != ENTRY_PUT)
         return 0;
     if (entry->family == FAM_OBJECTS)
-        return check_object_row(verify, entry);
-    return entry->family == FAM_BLOBS ? check_blob_row(verify, entry) : 0;
+        return check_object_row(verify, entry, superseded);
+    return entry->family == FAM_BLOBS && !superseded ? check_blob_row(verify, entry) : 0;
 }

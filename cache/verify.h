@@ -14,6 +14,6 @@ struct verify {
 struct verify *verify_new(struct cache *cache);
 struct verify *verify_free(struct verify *verify); /* NULL is fine */
 /* committer_conf.check_bytes; arg: the verify. */
-int verify_entry(void *arg, const struct entry *entry);
+int verify_entry(void *arg, const struct entry *entry, bool superseded);
 
 #endif

@@ -2,7 +2,7 @@
  * restarts. */
 #include "tests/unit/unit.h"
 
-#include <unistd.h>
+#include <semaphore.h>
 
 #include "base/log.h"
 #include "tests/support/logbox.h"
@@ -402,7 +402,7 @@ static void test_commit__failed_log_write_fails_all(void **state)
 static const char *bad_key;
 static int checks;
 
-static int check_bytes(void *arg, const struct entry *entry)
+static int check_bytes(void *arg, const struct entry *entry, bool superseded)
 {
     checks++;
     return bad_key && span_eq(entry->key, span_of(bad_key)) ? -EUCLEAN : 0;
@@ -429,6 +429,71 @@ static void test_commit__bytes_not_whole_cut_the_log(void **state)
     expect(image, "b", NULL);
     expect(image, "c", "1");
     assert_int_equal(commit_last(image->committer), 2);
+    logbox_free(image);
+}
+
+static sem_t gate;
+
+static int wait_at_gate(struct change *change)
+{
+    sem_wait(&gate);
+    return 0;
+}
+
+static int check_value(void *arg, const struct entry *entry, bool superseded)
+{
+    return !superseded && span_eq(entry->value, SPAN("bad")) ? -EUCLEAN : 0;
+}
+
+/* Three changes, the last two of one batch: neither is known to be flushed. */
+static struct logbox *image_of_tail(struct logbox *box, const char *second, const char *third)
+{
+    struct change *changes[] = {logbox_change("x", "good"), logbox_change("a", second),
+                                third ? logbox_change("a", third) : logbox_change("b", "good")};
+    struct awaited awaited[3];
+    struct logbox *image;
+
+    sem_init(&gate, 0, 0);
+    changes[0]->decide = wait_at_gate;
+    for (int i = 0; i < 3; i++) {
+        changes[i]->done = awaited_init(&awaited[i], loop_poll_loop(box->poll));
+        commit_submit(box->committer, changes[i]);
+    }
+    sem_post(&gate);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(loop_await(box->poll, &awaited[i]), 0);
+    sem_destroy(&gate);
+    image = logbox_image(box);
+    image->conf.check_bytes = check_value;
+    logbox_open_ok(image);
+    return image;
+}
+
+static void test_commit__replaced_rows_need_no_bytes(void **state)
+{
+    struct logbox *image = image_of_tail(*state, "bad", "good");
+
+    assert_int_equal(commit_last(image->committer), 3);
+    expect(image, "a", "good");
+    logbox_free(image);
+}
+
+static void test_commit__what_a_cut_brings_back_is_judged_again(void **state)
+{
+    struct logbox *image = image_of_tail(*state, "bad", "bad");
+
+    assert_int_equal(commit_last(image->committer), 1);
+    expect(image, "a", NULL);
+    expect(image, "x", "good");
+    logbox_free(image);
+}
+
+static void test_commit__cut_takes_all_that_follows(void **state)
+{
+    struct logbox *image = image_of_tail(*state, "bad", NULL);
+
+    assert_int_equal(commit_last(image->committer), 1);
+    expect(image, "b", NULL);
     logbox_free(image);
 }
 
@@ -501,6 +566,9 @@ int main(void)
         CASE(test_commit__failed_flush_fences_and_fails_all),
         CASE(test_commit__failed_log_write_fails_all),
         CASE(test_commit__bytes_not_whole_cut_the_log),
+        CASE(test_commit__replaced_rows_need_no_bytes),
+        CASE(test_commit__what_a_cut_brings_back_is_judged_again),
+        CASE(test_commit__cut_takes_all_that_follows),
         CASE_TWO(test_commit__one_of_two_devices_fails_and_it_goes_on),
         CASE_TWO(test_commit__either_of_two_copies_is_enough),
     };
