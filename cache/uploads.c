@@ -515,8 +515,10 @@ static void resolve_former(struct tx *tx, struct change *change, struct upload_e
     if (!tx->confirmed) { /* superseded: what that one was to build on */
         next->row.base = ended->row.base;
         next->row.base_etag = dup_to(&next->base_etag, ended->row.base_etag);
-    } else if (ended->row.kind == UPLOAD_DELETE || !tx->ended_etag.len) {
-        next->row.base = ended->row.kind == UPLOAD_DELETE ? ROW_BASE_ABSENT : ROW_BASE_ANY;
+    } else if (ended->row.kind == UPLOAD_DELETE || ended->row.kind == UPLOAD_CONTAINER_DELETE) {
+        next->row.base = ROW_BASE_ABSENT;
+    } else if (!tx->ended_etag.len) {
+        next->row.base = ROW_BASE_ANY;
     } else {
         next->row.base = ROW_BASE_ETAG;
         next->row.base_etag = dup_to(&next->base_etag, tx->ended_etag);

@@ -1,0 +1,216 @@
+/* What the cloud says of one name: new, the same, another, absent; never over what is newer here.
+ */
+#include "tests/unit/unit.h"
+
+#include "base/clock.h"
+#include "tests/support/cachebox.h"
+
+static int64_t ahead_ns;
+static uint64_t mono(void *arg)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * NS_PER_SEC + (uint64_t)now.tv_nsec + (uint64_t)ahead_ns;
+}
+static int64_t wall(void *arg)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec * (int64_t)NS_PER_SEC + now.tv_nsec + ahead_ns;
+}
+
+static int setup(void **state)
+{
+    static const struct clock_source source = {mono, wall, NULL};
+
+    ahead_ns = 0;
+    clock_set_source(&source);
+    return 0;
+}
+
+static uint64_t container_in_cloud(struct cachebox *box, const char *name)
+{
+    struct name all = {0};
+    struct asked asked = cache_ask(box->cache, &all);
+    struct container_record record = {.modified_ns = 5};
+    struct container *container;
+    uint64_t id;
+
+    cache_learn_container(box->cache, BOX_CLOUD, span_of(name), &asked, &record, box_done(box));
+    assert_int_equal(box_wait(box), 0);
+    cache_ask_end(box->cache, &asked);
+    assert_int_equal(cache_container(box->cache, BOX_CLOUD, span_of(name), &container), 0);
+    id = container_record(container)->id;
+    container_unref(container);
+    return id;
+}
+
+static int learn(struct cachebox *box, uint64_t id, const char *blob, const char *etag,
+                 uint64_t length, struct blob **ret)
+{
+    struct name name = box_name(id, blob);
+    struct asked asked = cache_ask(box->cache, &name);
+    struct blob_record record = {.type = BLOB_BLOCK,
+                                 .length = length,
+                                 .cloud_etag = span_of(etag),
+                                 .cloud_modified_ns = 1700000000000000000};
+    int err;
+
+    *ret = NULL;
+    cache_learn(box->cache, &name, &asked, etag ? &record : NULL, ret, box_done(box));
+    err = box_wait(box);
+    cache_ask_end(box->cache, &asked);
+    return err;
+}
+
+static void test_learn__a_version_is_described_and_survives_a_restart(void **state)
+{
+    struct cachebox *box = cachebox_new(1);
+    uint64_t id = container_in_cloud(box, "deny"), etag;
+    const struct piece *pieces;
+    struct blob *blob;
+
+    assert_int_equal(box_lookup(box, id, "b", &blob), -ENODATA);
+    assert_int_equal(learn(box, id, "b", "\"1\"", 100000, &blob), 0);
+    assert_int_equal(blob_record(blob)->length, 100000);
+    assert_int_equal(blob_pieces(blob, &pieces), 1);
+    etag = blob_record(blob)->etag;
+    assert_int_equal(etag >> 60, 1);
+    blob_unref(blob);
+    cachebox_close(box);
+    cachebox_open(box);
+    assert_int_equal(box_lookup(box, id, "b", &blob), 0);
+    assert_int_equal(blob_record(blob)->etag, etag);
+    assert_int_equal(blob_pieces(blob, &pieces), 1);
+    assert_int_equal(blob_record(blob)->durability, DURABILITY_CLOUD);
+    blob_unref(blob);
+    cachebox_free(box);
+}
+
+static void test_learn__the_same_etag_is_the_same_version_checked_again(void **state)
+{
+    struct cachebox *box = cachebox_new(2);
+    uint64_t id = container_in_cloud(box, "deny");
+    struct blob *first, *again, *after;
+    int64_t checked;
+
+    assert_int_equal(learn(box, id, "b", "\"1\"", 10, &first), 0);
+    ahead_ns += 100 * (int64_t)NS_PER_SEC;
+    assert_int_equal(learn(box, id, "b", "\"1\"", 10, &again), 0);
+    assert_int_equal(blob_record(again)->etag, blob_record(first)->etag);
+    checked = blob_record(again)->checked_ns;
+    assert_true(checked >= blob_record(first)->checked_ns + 100 * (int64_t)NS_PER_SEC);
+    blob_unref(first);
+    blob_unref(again);
+    assert_int_equal(learn(box, id, "other", "\"1\"", 10, &again),
+                     0); /* carries the fresh row along */
+    blob_unref(again);
+    cachebox_close(box);
+    cachebox_open(box);
+    assert_int_equal(box_lookup(box, id, "b", &after), 0);
+    assert_int_equal(blob_record(after)->checked_ns, checked);
+    blob_unref(after);
+    cachebox_free(box);
+}
+
+static void test_learn__another_etag_is_another_version(void **state)
+{
+    struct cachebox *box = cachebox_new(3);
+    uint64_t id = container_in_cloud(box, "deny");
+    struct blob *first, *second, *found;
+
+    assert_int_equal(learn(box, id, "b", "\"1\"", 10, &first), 0);
+    assert_int_equal(learn(box, id, "b", "\"2\"", 20, &second), 0);
+    assert_true(blob_record(second)->etag > blob_record(first)->etag);
+    assert_int_equal(box_lookup(box, id, "b", &found), 0);
+    assert_ptr_equal(found, second);
+    blob_unref(first);
+    blob_unref(second);
+    blob_unref(found);
+    cachebox_free(box);
+}
+
+static void test_learn__absence_counts_for_its_time(void **state)
+{
+    struct cachebox *box = cachebox_new(4);
+    uint64_t id = container_in_cloud(box, "deny");
+    struct blob *blob;
+
+    assert_int_equal(learn(box, id, "never", NULL, 0, &blob), 0);
+    assert_null(blob);
+    assert_int_equal(box_lookup(box, id, "never", &blob), -ENOENT);
+    assert_int_equal(learn(box, id, "b", "\"1\"", 10, &blob), 0);
+    blob_unref(blob);
+    assert_int_equal(learn(box, id, "b", NULL, 0, &blob), 0);
+    assert_int_equal(box_lookup(box, id, "b", &blob), -ENOENT);
+    ahead_ns += 11 * (int64_t)NS_PER_SEC;
+    assert_int_equal(box_lookup(box, id, "never", &blob), -ENODATA);
+    assert_int_equal(box_lookup(box, id, "b", &blob), -ENODATA);
+    cachebox_close(box);
+    cachebox_open(box);
+    assert_int_equal(box_lookup(box, id, "b", &blob), -ENODATA);
+    cachebox_free(box);
+}
+
+static void test_learn__never_overrides_what_waits_for_the_cloud(void **state)
+{
+    struct cachebox *box = cachebox_new(5);
+    uint64_t id = container_in_cloud(box, "free");
+    struct blob *blob;
+
+    assert_int_equal(box_put(box, BOX_CLOUD, "free", id, "b", "mine", NULL), 0);
+    assert_int_equal(learn(box, id, "b", "\"1\"", 10, &blob), -ESTALE);
+    assert_int_equal(learn(box, id, "b", NULL, 0, &blob), -ESTALE);
+    assert_int_equal(box_expect(box, id, "b", "mine"), 0);
+    assert_int_equal(learn(box, id, "d", "\"1\"", 10, &blob), 0);
+    blob_unref(blob);
+    assert_int_equal(box_delete(box, BOX_CLOUD, "free", id, "d"), 0);
+    assert_int_equal(learn(box, id, "d", "\"1\"", 10, &blob), -ESTALE);
+    assert_int_equal(box_lookup(box, id, "d", &blob), -ENOENT);
+    cachebox_close(box);
+    cachebox_open(box);
+    assert_int_equal(learn(box, id, "d", "\"1\"", 10, &blob),
+                     -ESTALE); /* the tombstone is durable */
+    assert_int_equal(box_lookup(box, id, "d", &blob), -ENOENT);
+    cachebox_free(box);
+}
+
+static void test_learn__a_container_that_vanished_goes_unless_it_holds_unsent_blobs(void **state)
+{
+    struct cachebox *box = cachebox_new(6);
+    uint64_t kept = container_in_cloud(box, "free");
+    struct name all = {0};
+    struct asked asked = cache_ask(box->cache, &all);
+    struct container *container;
+
+    (void)container_in_cloud(box, "deny");
+    cache_ask_end(box->cache, &asked);
+    assert_int_equal(box_put(box, BOX_CLOUD, "free", kept, "b", "mine", NULL), 0);
+    asked = cache_ask(box->cache, &all);
+    cache_learn_container(box->cache, BOX_CLOUD, SPAN("free"), &asked, NULL, box_done(box));
+    assert_int_equal(box_wait(box), 0);
+    cache_learn_container(box->cache, BOX_CLOUD, SPAN("deny"), &asked, NULL, box_done(box));
+    assert_int_equal(box_wait(box), 0);
+    cache_ask_end(box->cache, &asked);
+    assert_int_equal(cache_container(box->cache, BOX_CLOUD, SPAN("free"), &container), 0);
+    container_unref(container);
+    assert_int_equal(cache_container(box->cache, BOX_CLOUD, SPAN("deny"), &container), -ENODATA);
+    cachebox_free(box);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_learn__a_version_is_described_and_survives_a_restart, setup),
+        cmocka_unit_test_setup(test_learn__the_same_etag_is_the_same_version_checked_again, setup),
+        cmocka_unit_test_setup(test_learn__another_etag_is_another_version, setup),
+        cmocka_unit_test_setup(test_learn__absence_counts_for_its_time, setup),
+        cmocka_unit_test_setup(test_learn__never_overrides_what_waits_for_the_cloud, setup),
+        cmocka_unit_test_setup(
+            test_learn__a_container_that_vanished_goes_unless_it_holds_unsent_blobs, setup),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

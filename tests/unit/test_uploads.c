@@ -1,0 +1,412 @@
+/* The write-back queue: per blob order and bases, batches and phases of order = safe, merging,
+ * cancelling, container barriers, confirmations, retries, held entries, restart and crash. */
+#include "tests/unit/unit.h"
+
+#include "tests/support/cachebox.h"
+
+static struct cachebox *box;
+static struct upload *out[16]; /* given out, in the order they were */
+static unsigned out_count;
+
+static void wake(void *arg)
+{
+}
+
+/* What may go now, as words kind:name[base]; all of it is flying afterwards. */
+static const char *take_all(void)
+{
+    static char text[2048];
+    struct upload *upload;
+    uint64_t retry_ns;
+
+    text[0] = 0;
+    while (cache_upload_next(box->cache, BOX_CLOUD, &upload, &retry_ns) == 0) {
+        static const char *const bases[] = {"", "!", "="};
+        const char *kind = upload->kind == UPLOAD_CONTENT            ? ""
+                           : upload->kind == UPLOAD_DELETE           ? "-"
+                           : upload->kind == UPLOAD_CONTAINER_CREATE ? "+/"
+                           : upload->kind == UPLOAD_CONTAINER_DELETE ? "-/"
+                           : upload->kind == UPLOAD_METADATA         ? "m:"
+                                                                     : "p:";
+        struct span name = upload->name.blob.len ? upload->name.blob : upload->container;
+        size_t at = strlen(text);
+
+        snprintf(text + at, sizeof(text) - at, "%s%.*s%s%.*s ", kind, SPAN_FMT(name),
+                 bases[upload->base], SPAN_FMT(upload->base_etag));
+        assert_true(out_count < countof(out));
+        out[out_count++] = upload;
+    }
+    return text;
+}
+
+static void end_first(enum upload_end end, const char *etag)
+{
+    struct upload_result result = {.end = end,
+                                   .cloud_etag = span_of(etag),
+                                   .cloud_modified_ns = 1,
+                                   .retry_after_ns = 0,
+                                   .reason = SPAN("403 no")};
+
+    assert_true(out_count > 0);
+    cache_upload_end(box->cache, out[0], &result, box_done(box));
+    assert_int_equal(box_wait(box), 0);
+    memmove(out, out + 1, --out_count * sizeof(out[0]));
+}
+
+static void confirm_all(void)
+{
+    while (out_count)
+        end_first(UPLOAD_CONFIRMED, "\"e\"");
+}
+
+static uint64_t ready_container(const char *name) /* created and in the cloud */
+{
+    uint64_t id = box_container(box, BOX_CLOUD, name);
+
+    (void)take_all();
+    confirm_all();
+    return id;
+}
+
+static int setup(void **state)
+{
+    box = cachebox_new(1);
+    cache_uploads_watch(box->cache, wake, NULL);
+    out_count = 0;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct upload_result result = {.end = UPLOAD_RETRY};
+
+    while (out_count) { /* what is out goes back before the close */
+        cache_upload_end(box->cache, out[--out_count], &result, box_done(box));
+        (void)box_wait(box);
+    }
+    box = cachebox_free(box);
+    return 0;
+}
+
+static void put(uint64_t id, const char *container, const char *blob, const char *text)
+{
+    assert_int_equal(box_put(box, BOX_CLOUD, container, id, blob, text, NULL), 0);
+}
+
+static void test_container__is_a_barrier_for_its_blobs(void **state)
+{
+    uint64_t id = box_container(box, BOX_CLOUD, "safe");
+
+    put(id, "safe", "a", "1");
+    assert_string_equal(take_all(), "+/safe ");
+    assert_string_equal(take_all(), "");
+    end_first(UPLOAD_CONFIRMED, "");
+    assert_string_equal(take_all(), "a! ");
+    assert_int_equal(out[0]->blob != NULL, 1);
+    confirm_all();
+    assert_int_equal(cache_stats(box->cache).uploads_waiting, 0);
+}
+
+static void test_confirmed__is_told_to_the_record_and_is_the_next_base(void **state)
+{
+    uint64_t id = ready_container("free"), etag;
+    struct blob *found;
+
+    assert_int_equal(box_put(box, BOX_CLOUD, "free", id, "a", "one", &etag), 0);
+    assert_string_equal(take_all(), "a ");
+    put(id, "free", "a", "two");
+    assert_string_equal(take_all(), ""); /* one of a name in flight */
+    end_first(UPLOAD_CONFIRMED, "\"0x8D1\"");
+    assert_int_equal(box_lookup(box, id, "a", &found), 0);
+    assert_int_equal(blob_record(found)->durability, DURABILITY_LOCAL);
+    blob_unref(found);
+    assert_string_equal(take_all(), "a=\"0x8D1\" ");
+    assert_true(blob_record(out[0]->blob)->length == 3);
+    end_first(UPLOAD_CONFIRMED, "\"0x8D2\"");
+    assert_int_equal(box_lookup(box, id, "a", &found), 0);
+    assert_int_equal(blob_record(found)->durability, DURABILITY_CLOUD);
+    assert_span_equal(blob_record(found)->cloud_etag, "\"0x8D2\"");
+    blob_unref(found);
+    put(id, "free", "a", "three");
+    assert_string_equal(take_all(), "a=\"0x8D2\" ");
+    confirm_all();
+    assert_int_equal(box_expect(box, id, "a", "three"), 0);
+}
+
+static void test_upload__reads_its_version_though_the_name_went_on(void **state)
+{
+    uint64_t id = ready_container("free");
+    char *text = xmalloc(100001), *bytes;
+    size_t len;
+    int err;
+
+    memset(text, 'q', 100000);
+    text[100000] = 0;
+    put(id, "free", "a", text);
+    put(id, "free", "s", "small one");
+    assert_string_equal(take_all(), "a s ");
+    put(id, "free", "a", "two");
+    assert_int_equal(box_delete(box, BOX_CLOUD, "free", id, "s"), 0);
+    for (unsigned i = 0; i < 2; i++) { /* once held, once found again after a restart */
+        bytes = box_read(box, out[0]->blob, &len, &err);
+        assert_int_equal(err, 0);
+        assert_int_equal(len, 100000);
+        free(bytes);
+        bytes = box_read(box, out[1]->blob, &len, &err);
+        assert_int_equal(err, 0);
+        assert_string_equal(bytes, "small one");
+        free(bytes);
+        end_first(UPLOAD_RETRY, NULL);
+        end_first(UPLOAD_RETRY, NULL);
+        cachebox_close(box);
+        cachebox_open(box);
+        assert_string_equal(take_all(), "a s ");
+    }
+    end_first(UPLOAD_CONFIRMED, "\"1\"");
+    end_first(UPLOAD_CONFIRMED, "\"2\"");
+    assert_string_equal(take_all(), "a=\"1\" -s=\"2\" ");
+    confirm_all();
+    assert_int_equal(box_expect(box, id, "a", "two"), 0);
+    assert_int_equal(box_expect(box, id, "s", ""), -ENOENT);
+    assert_int_equal(cache_stats(box->cache).uploads_waiting, 0);
+    free(text);
+}
+
+static void test_open_batch__newer_replaces_and_delete_cancels(void **state)
+{
+    uint64_t id = box_container(box, BOX_CLOUD, "safe");
+
+    put(id, "safe", "a", "1");
+    put(id, "safe", "a", "22");
+    put(id, "safe", "gone", "1");
+    assert_int_equal(box_delete(box, BOX_CLOUD, "safe", id, "gone"), 0);
+    assert_int_equal(cache_stats(box->cache).uploads_waiting, 2); /* the container and one a */
+    assert_string_equal(take_all(), "+/safe ");
+    confirm_all();
+    assert_string_equal(take_all(), "a! ");
+    assert_int_equal(blob_record(out[0]->blob)->length, 2);
+    confirm_all();
+    assert_int_equal(box_expect(box, id, "gone", ""), -ENOENT);
+}
+
+static void test_safe__phases_and_batches(void **state)
+{
+    uint64_t id = box_container(box, BOX_CLOUD, "safe");
+
+    put(id, "safe", "old", "1");
+    put(id, "safe", "stale", "1");
+    (void)take_all();
+    confirm_all();
+    assert_string_equal(take_all(), "old! stale! ");
+    confirm_all();
+
+    put(id, "safe", "latest", "1"); /* a marker of an unknown name */
+    assert_int_equal(box_delete(box, BOX_CLOUD, "safe", id, "stale"), 0);
+    put(id, "safe", "old", "2");
+    assert_string_equal(take_all(), "old=\"e\" "); /* overwrites before markers before deletes */
+    put(id, "safe", "latest", "2");                /* the frozen one is not replaced */
+    put(id, "safe", "old", "3");
+    assert_string_equal(take_all(), "");
+    confirm_all();
+    assert_string_equal(take_all(), "latest ");
+    assert_int_equal(blob_record(out[0]->blob)->length, 1);
+    confirm_all();
+    assert_string_equal(take_all(), "-stale=\"e\" ");
+    assert_string_equal(take_all(), "");
+    confirm_all();
+    assert_string_equal(take_all(), "old=\"e\" ");
+    confirm_all();
+    assert_string_equal(take_all(), "latest=\"e\" ");
+    confirm_all();
+    assert_int_equal(cache_stats(box->cache).uploads_waiting, 0);
+}
+
+static void test_safe__new_blobs_of_the_open_batch_flow(void **state)
+{
+    uint64_t id = box_container(box, BOX_CLOUD, "safe");
+
+    put(id, "safe", "first", "1");
+    assert_string_equal(take_all(), "+/safe ");
+    put(id, "safe", "1.metadata", "m");
+    confirm_all();
+    assert_string_equal(take_all(), "first! "); /* the marker waits for it */
+    /* The container is in the cloud now: names nobody has heard of may be there; not so after a
+     * delete. */
+    end_first(UPLOAD_CONFIRMED, "\"f\"");
+    assert_string_equal(take_all(), "1.metadata! ");
+    assert_int_equal(box_delete(box, BOX_CLOUD, "safe", id, "first"), 0);
+    confirm_all();
+    assert_string_equal(take_all(), "-first=\"f\" ");
+    confirm_all();
+    put(id, "safe", "1.metadata", "n");
+    put(id, "safe", "first", "again"); /* certainly absent */
+    assert_string_equal(take_all(), "first! ");
+    put(id, "safe", "2.metadata", "m");
+    assert_string_equal(take_all(), "");
+    confirm_all();
+    assert_string_equal(take_all(), "1.metadata=\"e\" ");
+    confirm_all();
+    assert_string_equal(take_all(), "2.metadata ");
+    confirm_all();
+}
+
+static void test_held__stops_later_phases_and_says_so_after_a_restart(void **state)
+{
+    uint64_t id = ready_container("safe");
+
+    put(id, "safe", "a", "1");
+    put(id, "safe", "latest", "1");
+    assert_string_equal(take_all(), "a ");
+    end_first(UPLOAD_HELD, NULL);
+    assert_string_equal(take_all(), "");
+    assert_int_equal(cache_stats(box->cache).uploads_held, 1);
+    cachebox_close(box);
+    cachebox_open(box);
+    assert_int_equal(cache_stats(box->cache).uploads_held, 1);
+    assert_string_equal(take_all(), "");
+    assert_int_equal(box_expect(box, id, "a", "1"), 0);
+}
+
+static void test_retry__comes_back_and_is_not_replaced(void **state)
+{
+    uint64_t id = ready_container("safe");
+
+    put(id, "safe", "a", "1");
+    assert_string_equal(take_all(), "a ");
+    end_first(UPLOAD_RETRY, NULL);
+    put(id, "safe", "a", "22"); /* the cloud may have seen the first */
+    assert_string_equal(take_all(), "a ");
+    assert_int_equal(out[0]->attempts, 2);
+    assert_int_equal(blob_record(out[0]->blob)->length, 1);
+    confirm_all();
+    assert_string_equal(take_all(), "a=\"e\" ");
+    confirm_all();
+}
+
+static void test_delete__leaves_a_tombstone_until_it_is_confirmed(void **state)
+{
+    uint64_t id = ready_container("free");
+    struct name name = box_name(id, "a");
+    struct blob_record old = {.type = BLOB_BLOCK, .length = 1, .cloud_etag = SPAN("\"1\"")};
+    struct asked asked;
+    struct blob *blob = NULL;
+
+    put(id, "free", "a", "1");
+    (void)take_all();
+    end_first(UPLOAD_CONFIRMED, "\"1\"");
+    asked = cache_ask(box->cache, &name); /* a slow question from before the delete */
+    assert_int_equal(box_delete(box, BOX_CLOUD, "free", id, "a"), 0);
+    assert_string_equal(take_all(), "-a=\"1\" ");
+    confirm_all();
+    assert_int_equal(box_lookup(box, id, "a", &blob), -ENOENT);
+    cache_learn(box->cache, &name, &asked, &old, &blob, box_done(box));
+    assert_int_equal(box_wait(box), -ESTALE);
+    cache_ask_end(box->cache, &asked);
+    assert_int_equal(box_lookup(box, id, "a", &blob), -ENOENT);
+}
+
+static void test_container_delete__supersedes_its_entries(void **state)
+{
+    uint64_t id = ready_container("safe"), again;
+
+    put(id, "safe", "a", "1");
+    put(id, "safe", "b", "1");
+    assert_string_equal(take_all(), "a b ");
+    put(id, "safe", "c", "1");
+    assert_int_equal(box_delete_container(box, BOX_CLOUD, "safe"), 0);
+    assert_string_equal(take_all(), ""); /* waits for what flies */
+    again = box_container(box, BOX_CLOUD, "safe");
+    put(again, "safe", "n", "1");
+    confirm_all();
+    assert_string_equal(take_all(), "-/safe ");
+    confirm_all();
+    assert_string_equal(take_all(), "+/safe! ");
+    confirm_all();
+    assert_string_equal(take_all(), "n! ");
+    confirm_all();
+    assert_int_equal(cache_stats(box->cache).uploads_waiting, 0);
+    assert_int_equal(box_expect(box, again, "n", "1"), 0);
+}
+
+static void test_queue__survives_a_crash(void **state)
+{
+    uint64_t id = ready_container("safe");
+    struct cachebox *here = box, *image;
+
+    put(id, "safe", "a", "1");
+    put(id, "safe", "latest", "1");
+    assert_string_equal(take_all(), "a ");
+    put(id, "safe", "a", "22");
+    for (uint64_t seed = 0; seed < 3; seed++) {
+        struct upload *held = out[0];
+
+        image = cachebox_crash(here, seed);
+        box = image;
+        out_count = 0;
+        assert_string_equal(take_all(), "a ");
+        assert_int_equal(blob_record(out[0]->blob)->length, 1);
+        confirm_all();
+        assert_string_equal(take_all(), "latest ");
+        confirm_all();
+        assert_string_equal(take_all(), "a=\"e\" ");
+        confirm_all();
+        assert_int_equal(cache_stats(box->cache).uploads_waiting, 0);
+        cachebox_free(image);
+        box = here;
+        out[0] = held;
+        out_count = 1;
+    }
+    loop_enter(loop_poll_loop(box->poll));
+}
+
+static void test_properties__go_with_content_that_has_not_gone(void **state)
+{
+    uint64_t id = ready_container("safe");
+    const struct contract *contract = box_contract(BOX_CLOUD, "safe", "a");
+    struct name name = box_name(id, "a");
+
+    put(id, "safe", "a", "1");
+    for (unsigned i = 0; i < 2; i++) { /* before and after the content is in the cloud */
+        struct blob_record record;
+        struct blob *current;
+        struct tx *tx;
+
+        cache_begin(box->cache, &name, &tx, box_done(box));
+        assert_int_equal(box_wait(box), 0);
+        assert_int_equal(tx_current(tx, &current), 0);
+        record = *blob_record(current);
+        record.content_type = SPAN("x/y");
+        tx_describe(tx, &record);
+        tx_upload(tx, &(struct upload_spec){UPLOAD_PROPERTIES, contract});
+        cache_commit(tx, box_done(box));
+        assert_int_equal(box_wait(box), 0);
+        assert_string_equal(take_all(), i ? "p:a=\"e\" " : "a ");
+        assert_span_equal(blob_record(out[0]->blob)->content_type, "x/y");
+        confirm_all();
+    }
+    assert_int_equal(box_expect(box, id, "a", "1"), 0);
+    cachebox_close(box);
+    cachebox_open(box);
+    assert_int_equal(box_expect(box, id, "a", "1"), 0);
+}
+
+#define CASE(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(test_container__is_a_barrier_for_its_blobs),
+        CASE(test_confirmed__is_told_to_the_record_and_is_the_next_base),
+        CASE(test_upload__reads_its_version_though_the_name_went_on),
+        CASE(test_open_batch__newer_replaces_and_delete_cancels),
+        CASE(test_safe__phases_and_batches),
+        CASE(test_safe__new_blobs_of_the_open_batch_flow),
+        CASE(test_held__stops_later_phases_and_says_so_after_a_restart),
+        CASE(test_retry__comes_back_and_is_not_replaced),
+        CASE(test_delete__leaves_a_tombstone_until_it_is_confirmed),
+        CASE(test_container_delete__supersedes_its_entries),
+        CASE(test_queue__survives_a_crash),
+        CASE(test_properties__go_with_content_that_has_not_gone),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
