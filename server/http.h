@@ -123,6 +123,10 @@ void http_want_write(struct http_conn *conn);
 void http_next(struct http_conn *conn); /* the answer is out: drain, keep alive, linger */
 void http_gone(struct http_conn *conn,
                int err); /* the client is: completes what waits, cancels the op */
+
+/* http_request.c */
+void http_head_more(
+    struct http_conn *conn); /* readiness, or pipelined bytes, while no exchange runs */
 /* Sends an error in the service's form on its own account, then closes. */
 void http_refuse(struct http_conn *conn, const struct http_refusal *why);
 const struct http_service *http_service_of(const struct exchange *exchange);
