@@ -403,8 +403,8 @@ void http_loop_cancel(struct http_loop *loop)
 {
     for (struct http_conn *conn = loop->conns, *next; conn; conn = next) {
         next = conn->next;
-        if (conn->state != HTTP_BUSY)
-            http_close(conn, true);
+        if (conn->state != HTTP_BUSY) /* what lingers has its answer: no reset */
+            http_close(conn, conn->state == HTTP_FINISH);
         else if (!conn->failed)
             http_gone(conn, -ECANCELED);
     }

@@ -28,12 +28,15 @@
 #define OUT_OF_FILES_PAUSE_MS 100
 #define DRAIN_LOOK_MS         5
 
+/* What main posts to a loop, each at most once. */
+enum loop_message { LOOP_DRAIN, LOOP_CANCEL, LOOP_END, LOOP_MESSAGES };
+
 struct server_loop {
     struct http_loop http;
     struct server *server;
     pthread_t thread;
     bool running, stop;
-    struct completion drain, cancel, end; /* what main posts, each at most once */
+    struct completion messages[LOOP_MESSAGES];
 };
 
 struct listener {
@@ -61,17 +64,17 @@ struct server {
 
 static void on_drain(struct completion *done)
 {
-    http_loop_drain(&container_of(done, struct server_loop, drain)->http);
+    http_loop_drain(&container_of(done, struct server_loop, messages[LOOP_DRAIN])->http);
 }
 
 static void on_cancel(struct completion *done)
 {
-    http_loop_cancel(&container_of(done, struct server_loop, cancel)->http);
+    http_loop_cancel(&container_of(done, struct server_loop, messages[LOOP_CANCEL])->http);
 }
 
 static void on_end(struct completion *done)
 {
-    container_of(done, struct server_loop, end)->stop = true;
+    container_of(done, struct server_loop, messages[LOOP_END])->stop = true;
 }
 
 static void loop_started(struct server *server, int err)
@@ -111,13 +114,6 @@ static void *loop_main(void *arg)
         conf->detach(conf->arg, &loop->http.ev.loop);
     http_loop_close(&loop->http);
     return NULL;
-}
-
-static void loop_post(struct server_loop *loop, struct completion *message,
-                      void (*fn)(struct completion *))
-{
-    *message = (struct completion){.fn = fn, .loop = &loop->http.ev.loop};
-    completion_post(message, 0);
 }
 
 static int loops_wait(struct server *server, unsigned count)
@@ -399,12 +395,20 @@ static void wait_for_connections(struct server *server, uint64_t at_most_ns)
         (void)poll(NULL, 0, DRAIN_LOOK_MS);
 }
 
-static void post_to_loops(struct server *server, size_t message, void (*fn)(struct completion *))
+static void loops_tell(struct server *server, enum loop_message message)
 {
-    for (unsigned i = 0; i < server->loop_count; i++)
-        if (server->loops[i].running)
-            loop_post(&server->loops[i],
-                      (struct completion *)(void *)((char *)&server->loops[i] + message), fn);
+    static void (*const fns[])(struct completion *) = {
+        [LOOP_DRAIN] = on_drain, [LOOP_CANCEL] = on_cancel, [LOOP_END] = on_end};
+
+    for (unsigned i = 0; i < server->loop_count; i++) {
+        struct server_loop *loop = &server->loops[i];
+
+        if (!loop->running)
+            continue;
+        loop->messages[message] =
+            (struct completion){.fn = fns[message], .loop = &loop->http.ev.loop};
+        completion_post(&loop->messages[message], 0);
+    }
 }
 
 uint16_t server_port(const struct server *server)
@@ -425,9 +429,9 @@ void server_drain(struct server *server, uint64_t grace_ns)
     acceptor_stop(server);
     atomic_store(&server->data.draining, true);
     atomic_store(&server->admin.draining, true);
-    post_to_loops(server, offsetof(struct server_loop, drain), on_drain);
+    loops_tell(server, LOOP_DRAIN);
     wait_for_connections(server, grace_ns);
-    post_to_loops(server, offsetof(struct server_loop, cancel), on_cancel);
+    loops_tell(server, LOOP_CANCEL);
     wait_for_connections(server, UINT64_MAX);
 }
 
@@ -436,7 +440,7 @@ struct server *server_close(struct server *server)
     if (!server)
         return NULL;
     server_drain(server, 0);
-    post_to_loops(server, offsetof(struct server_loop, end), on_end);
+    loops_tell(server, LOOP_END);
     for (unsigned i = 0; i < server->loop_count; i++)
         if (server->loops[i].running)
             pthread_join(server->loops[i].thread, NULL);
