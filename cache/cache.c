@@ -4,6 +4,7 @@
  * memory -> space is served -> cut record, threads -> background work. Close goes the other way;
  * whoever calls it has stopped the loops. */
 #include "cache/ask.h"
+#include "cache/check.h"
 #include "cache/names.h"
 #include "cache/order.h"
 #include "cache/stage.h"
@@ -66,10 +67,9 @@ static int open_slabs(struct cache *cache, char **why)
     return slab_store_open(&conf, &cache->slabs, why);
 }
 
-static int open_log(struct cache *cache, char **why)
+static struct committer_conf log_conf(struct cache *cache, struct verify *verify)
 {
-    struct verify *verify = verify_new(cache);
-    struct committer_conf conf = {
+    return (struct committer_conf){
         .slabs = cache->slabs,
         .index = cache->index,
         .check_bytes = verify_entry,
@@ -77,6 +77,12 @@ static int open_log(struct cache *cache, char **why)
         .fatal = cache->conf.fatal,
         .fatal_arg = cache->conf.fatal_arg,
     };
+}
+
+static int open_log(struct cache *cache, char **why)
+{
+    struct verify *verify = verify_new(cache);
+    struct committer_conf conf = log_conf(cache, verify);
     int err = committer_open(&conf, &cache->committer, why);
 
     verify_free(verify);
@@ -121,22 +127,24 @@ static int load_tables(struct cache *cache)
     return err ? err : uploads_open(cache);
 }
 
-static int open_parts(struct cache *cache, char **why)
+/* What is durable, in memory; nothing runs yet and nothing was written to the devices. */
+static int load(struct cache *cache, char **why)
 {
-    int err = open_index(cache, why);
+    int err = open_log(cache, why);
 
-    if (!err)
-        err = open_slabs(cache, why);
-    if (!err)
-        err = open_log(cache, why);
     if (err)
         return err;
     err = load_tables(cache);
-    if (err) {
+    if (err)
         *why = xasprintf("the index cannot be read: %s (%s)", strerror(-err),
                          index_error(cache->index));
-        return err;
-    }
+    return err;
+}
+
+static int serve(struct cache *cache, char **why)
+{
+    int err;
+
     slab_store_serve(cache->slabs);
     err = committer_serve(cache->committer, why);
     if (err)
@@ -151,15 +159,28 @@ static int open_parts(struct cache *cache, char **why)
     return 0;
 }
 
-int cache_open(const struct cache_conf *conf, struct cache **ret, char **why)
+static struct cache *cache_new(const struct cache_conf *conf)
 {
     struct cache *cache = xcalloc(1, sizeof(*cache));
+
+    cache->conf = *conf;
+    cache->workers = conf->workers;
+    return cache;
+}
+
+int cache_open(const struct cache_conf *conf, struct cache **ret, char **why)
+{
+    struct cache *cache = cache_new(conf);
     int err;
 
     *why = NULL;
-    cache->conf = *conf;
-    cache->workers = conf->workers;
-    err = open_parts(cache, why);
+    err = open_index(cache, why);
+    if (!err)
+        err = open_slabs(cache, why);
+    if (!err)
+        err = load(cache, why);
+    if (!err)
+        err = serve(cache, why);
     if (err) {
         if (!*why)
             *why = xasprintf("%s", strerror(-err));
@@ -192,6 +213,33 @@ struct cache *cache_close(struct cache *cache)
         slab_store_close(cache->slabs, clean);
     free(cache);
     return NULL;
+}
+
+int cache_check(const struct cache_conf *conf, void (*report)(void *arg, const char *line),
+                void *arg)
+{
+    struct cache *cache = cache_new(conf);
+    _cleanup_(freep) char *why = NULL;
+    struct committer_conf log;
+    int findings = 0, err;
+
+    err = open_index(cache, &why);
+    if (!err)
+        err = open_slabs(cache, &why);
+    if (!err) {
+        log = log_conf(cache, NULL);
+        err = findings = committer_check(&log, report, arg);
+    }
+    if (err >= 0)
+        err = load(cache, &why);
+    if (!err) {
+        err = check_walk(cache, report, arg);
+        findings += MAX(err, 0);
+    }
+    if (err < 0)
+        report(arg, why ? why : strerror(-err));
+    cache_close(cache);
+    return err < 0 ? err : findings;
 }
 
 int cache_attach_loop(struct cache *cache, struct loop *loop)

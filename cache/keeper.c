@@ -74,13 +74,22 @@ int keeper_commit(struct keeper *keeper, struct change *change)
     return loop_await(keeper->poll, &awaited);
 }
 
+/* A duty that waits for a change eats the wakes of what was called meanwhile. */
+static bool keeper_due(struct keeper *keeper)
+{
+    for (int duty = 0; duty < KEEP_DUTIES; duty++)
+        if (atomic_load(&keeper->called[duty]))
+            return true;
+    return keeper->stop;
+}
+
 static void keeper_work(struct keeper *keeper)
 {
     while (!keeper->stop) {
         for (int duty = 0; duty < KEEP_DUTIES && !keeper->stop; duty++)
             if (atomic_exchange(&keeper->called[duty], false))
                 keeper_duties[duty](keeper->cache);
-        loop_poll_once(keeper->poll, KEEPER_SLEEP_MS);
+        loop_poll_once(keeper->poll, keeper_due(keeper) ? 0 : KEEPER_SLEEP_MS);
     }
 }
 

@@ -42,12 +42,11 @@ static const struct accounts accounts = {account_rows, 2};
 
 /* ---- life ---- */
 
-void cachebox_open(struct cachebox *box)
+static struct cache_conf conf_of(struct cachebox *box, const struct device_conf *device)
 {
-    struct device_conf device = {SPAN("d0"), SPAN("d0"), DEVICE_BYTES};
-    struct cache_conf conf = {
+    return (struct cache_conf){
         .data = span_of(box->dir),
-        .devices = &device,
+        .devices = device,
         .device_count = 1,
         .accounts = &accounts,
         .memory_tier_bytes = 1 << 20,
@@ -55,6 +54,13 @@ void cachebox_open(struct cachebox *box)
         .workers = box->workers,
         .io_ops = io_sim_ops(box->sim),
     };
+}
+
+static const struct device_conf device = {{"d0", 2}, {"d0", 2}, DEVICE_BYTES};
+
+void cachebox_open(struct cachebox *box)
+{
+    struct cache_conf conf = conf_of(box, &device);
     char *why = NULL;
 
     if (cache_open(&conf, &box->cache, &why)) {
@@ -63,6 +69,23 @@ void cachebox_open(struct cachebox *box)
     }
     if (cache_attach_loop(box->cache, loop_poll_loop(box->poll)))
         abort();
+}
+
+static void print_line(void *arg, const char *line)
+{
+    fprintf(stderr, "check: %s\n", line);
+}
+
+int cachebox_check(struct cachebox *box)
+{
+    struct cache_conf conf = conf_of(box, &device);
+    int findings;
+
+    cachebox_close(box);
+    conf.workers = box->workers;
+    findings = cache_check(&conf, print_line, NULL);
+    cachebox_open(box);
+    return findings;
 }
 
 void cachebox_close(struct cachebox *box)

@@ -30,6 +30,10 @@ void cachebox_open(struct cachebox *box);
  */
 struct cachebox *cachebox_crash(struct cachebox *box, uint64_t seed);
 
+/* `hearth check` on the box as it is now: closes it, checks, opens it again. Number of findings,
+ * printed. */
+int cachebox_check(struct cachebox *box);
+
 /* done for one start call, then its result. */
 struct completion *box_done(struct cachebox *box);
 int box_wait(struct cachebox *box);

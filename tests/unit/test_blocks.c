@@ -59,6 +59,7 @@ static void test_stage__last_one_wins_and_ids_sort(void **state)
     assert_string_equal(blocks_of(box, id, "b"), "(aa=1) (bb=3) ");
     assert_int_equal(box_commit_blocks(box, BOX_LOCAL, "c", id, "b", "U:bb,U:aa,L:bb", NULL), 0);
     assert_int_equal(box_expect(box, id, "b", "3331333"), 0);
+    assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
 }
 
@@ -85,6 +86,7 @@ static void test_commit__takes_from_three_sources(void **state)
     assert_int_equal(box_commit_blocks(box, BOX_LOCAL, "c", id, "b", "U:a", &bad), -ENOENT);
     assert_int_equal(box_commit_blocks(box, BOX_LOCAL, "c", id, "b", "", &bad), 0);
     assert_int_equal(box_expect(box, id, "b", ""), 0);
+    assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
 }
 
@@ -104,9 +106,11 @@ static void test_stage__survives_a_crash_and_put_blob_drops_it(void **state)
         assert_int_equal(box_expect(image, id, "b", "two"), 0);
         assert_string_equal(blocks_of(image, id, "p"), "");
         assert_int_equal(box_expect(image, id, "p", "put"), 0);
+        assert_int_equal(cachebox_check(image), 0);
         cachebox_free(image);
     }
     loop_enter(loop_poll_loop(box->poll));
+    assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
 }
 
@@ -122,6 +126,7 @@ static void test_delete__drops_staged_blocks_too(void **state)
     cachebox_close(box);
     cachebox_open(box);
     assert_string_equal(blocks_of(box, id, "b"), "(other-length=3) ");
+    assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
 }
 
@@ -161,6 +166,7 @@ static void test_commit__of_a_thousand_blocks_is_split_and_whole(void **state)
     assert_int_equal(box_expect(image, id, "b", text), 0);
     cachebox_free(image);
     loop_enter(loop_poll_loop(box->poll));
+    assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
     free(refs);
     free(pieces);
@@ -202,6 +208,7 @@ static void test_stage__goes_after_a_week(void **state)
         loop_poll_once(box->poll, 5);
     assert_string_equal(blocks_of(box, id, "b"), "");
     assert_string_equal(blocks_of(box, id, "other"), "(a=3) ");
+    assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
     clock_set_source(NULL);
 }

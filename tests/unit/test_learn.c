@@ -86,6 +86,7 @@ static void test_learn__a_version_is_described_and_survives_a_restart(void **sta
     assert_int_equal(blob_pieces(blob, &pieces), 1);
     assert_int_equal(blob_record(blob)->durability, DURABILITY_CLOUD);
     blob_unref(blob);
+    assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
 }
 
@@ -112,6 +113,7 @@ static void test_learn__the_same_etag_is_the_same_version_checked_again(void **s
     assert_int_equal(box_lookup(box, id, "b", &after), 0);
     assert_int_equal(blob_record(after)->checked_ns, checked);
     blob_unref(after);
+    assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
 }
 
@@ -129,6 +131,7 @@ static void test_learn__another_etag_is_another_version(void **state)
     blob_unref(first);
     blob_unref(second);
     blob_unref(found);
+    assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
 }
 
@@ -151,6 +154,7 @@ static void test_learn__absence_counts_for_its_time(void **state)
     cachebox_close(box);
     cachebox_open(box);
     assert_int_equal(box_lookup(box, id, "b", &blob), -ENODATA);
+    assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
 }
 
@@ -174,6 +178,7 @@ static void test_learn__never_overrides_what_waits_for_the_cloud(void **state)
     assert_int_equal(learn(box, id, "d", "\"1\"", 10, &blob),
                      -ESTALE); /* the tombstone is durable */
     assert_int_equal(box_lookup(box, id, "d", &blob), -ENOENT);
+    assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
 }
 
@@ -197,6 +202,7 @@ static void test_learn__a_container_that_vanished_goes_unless_it_holds_unsent_bl
     assert_int_equal(cache_container(box->cache, BOX_CLOUD, SPAN("free"), &container), 0);
     container_unref(container);
     assert_int_equal(cache_container(box->cache, BOX_CLOUD, SPAN("deny"), &container), -ENODATA);
+    assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
 }
 

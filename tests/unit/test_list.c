@@ -76,6 +76,7 @@ static void test_list__rows_prefixes_and_pages(void **state)
     list_from(box, &l, id + 99, "", "", "", 1);
     assert_int_equal(l.err, -ENOENT);
     list_end_done(&l.end);
+    assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
 }
 
@@ -96,6 +97,7 @@ static void test_list__is_the_same_after_a_restart(void **state)
     assert_string_equal(list_from(box, &l, id, "d3/f3", "", "", 100),
                         "d3/f3 d3/f31 d3/f35 d3/f39 ");
     list_end_done(&l.end);
+    assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
 }
 
@@ -185,6 +187,7 @@ static void test_cloud__a_listing_needs_knowledge_and_goes_on_where_it_ends(void
     assert_string_equal(list_from(box, &l, id, "", "", "", 100), "a b c d/1 ");
     assert_int_equal(l.err, 0);
     list_end_done(&l.end);
+    assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
 }
 
@@ -209,6 +212,7 @@ static void test_cloud__a_level_is_known_with_its_stubs(void **state)
     assert_string_equal(list_from(box, &l, id, "", "/", "", 100),
                         "a z "); /* d/1 and d/2 vanished */
     list_end_done(&l.end);
+    assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
 }
 
@@ -236,6 +240,7 @@ static void test_cloud__names_vanish_and_change_and_ours_stay(void **state)
     assert_int_equal(learn_now(box, id, "", "", "", "e", NULL), 0);
     assert_string_equal(list_from(box, &l, id, "", "", "", 100), "b e ");
     list_end_done(&l.end);
+    assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
 }
 
@@ -258,6 +263,7 @@ static void test_cloud__an_overtaken_page_leaves_the_changed_name_alone(void **s
     cache_ask_end(box->cache, &asked_one);
     assert_string_equal(list_from(box, &l, id, "", "", "", 100), "w y ");
     list_end_done(&l.end);
+    assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
 }
 

@@ -30,6 +30,7 @@ static void test_put__is_read_back_small_and_large_and_empty(void **state)
         cachebox_open(box);
         assert_int_equal(box_expect(box, id, "blob", text), 0);
     }
+    assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
 }
 
@@ -48,9 +49,11 @@ static void test_put__survives_a_crash(void **state)
         assert_int_equal(box_expect(image, id, "small", "tiny"), 0);
         assert_int_equal(box_expect(image, id, "large", large), 0);
         assert_int_equal(box_expect(image, id, "gone", "x"), -ENOENT);
+        assert_int_equal(cachebox_check(image), 0);
         cachebox_free(image);
     }
     loop_enter(loop_poll_loop(box->poll));
+    assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
 }
 
@@ -78,6 +81,7 @@ static void test_overwrite__gives_the_new_bytes_and_a_rising_etag(void **state)
     assert_int_equal(box_expect(box, id, "b", "two"), 0);
     assert_int_equal(box_put(box, BOX_LOCAL, "c", id, "b", "three", &first), 0);
     assert_true(first > second);
+    assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
 }
 
@@ -93,6 +97,7 @@ static void test_delete__is_absent_and_stays_so(void **state)
     cachebox_open(box);
     assert_int_equal(box_expect(box, id, "b", "one"), -ENOENT);
     assert_int_equal(box_expect(box, id, "never", "one"), -ENOENT);
+    assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
 }
 
@@ -107,6 +112,7 @@ static void test_unknown__is_asked_for_only_where_there_is_a_cloud(void **state)
     assert_int_equal(box_expect(box, cloud, "x", ""), -ENOENT);
     assert_int_equal(cache_container(box->cache, BOX_LOCAL, SPAN("nope"), &container), -ENOENT);
     assert_int_equal(cache_container(box->cache, BOX_CLOUD, SPAN("nope"), &container), -ENODATA);
+    assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
 }
 
@@ -169,6 +175,7 @@ static void test_begin__is_first_in_first_out(void **state)
     for (unsigned i = 0; i < 3; i++)
         spin(box, &b[i].fired);
     assert_int_equal(b[2].err, 0);
+    assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
 }
 
@@ -197,6 +204,7 @@ static void test_rollback__waits_for_what_it_rests_on(void **state)
     assert_non_null(found); /* durable and published before the refusal leaves */
     blob_unref(found);
     spin(box, &put.fired);
+    assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
 }
 
@@ -220,6 +228,7 @@ static void test_begin__cancelled_leaves_the_line(void **state)
     b[1].fired = 0;
     cache_rollback(b[1].tx, &b[1].done);
     spin(box, &b[1].fired);
+    assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
 }
 
@@ -247,6 +256,7 @@ static void test_container__that_goes_takes_its_blobs_and_a_new_one_is_empty(voi
     cachebox_open(box);
     assert_int_equal(box_expect(box, again, "b", "one"), -ENOENT);
     assert_int_equal(box_expect(box, id, "b", "one"), -ENOENT);
+    assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
 }
 
@@ -279,6 +289,7 @@ static void test_describe__keeps_the_content(void **state)
     assert_int_equal(blob_record(found)->metadata_count, 1);
     assert_span_equal(blob_record(found)->metadata[0].name, "k");
     blob_unref(found);
+    assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
 }
 

@@ -84,6 +84,7 @@ static int teardown(void **state)
         cache_upload_end(box->cache, out[--out_count], &result, box_done(box));
         (void)box_wait(box);
     }
+    assert_int_equal(cachebox_check(box), 0);
     box = cachebox_free(box);
     return 0;
 }
@@ -351,6 +352,7 @@ static void test_queue__survives_a_crash(void **state)
         assert_string_equal(take_all(), "a=\"e\" ");
         confirm_all();
         assert_int_equal(cache_stats(box->cache).uploads_waiting, 0);
+        assert_int_equal(cachebox_check(image), 0);
         cachebox_free(image);
         box = here;
         out[0] = held;
