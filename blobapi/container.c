@@ -19,46 +19,6 @@ static struct next delete_container_done(struct op *op);
 static struct next metadata_judged(struct op *op);
 static struct next metadata_done(struct op *op);
 
-/* ---- whose business it is ---- */
-
-/* Could the pattern match anything that begins with text? */
-static bool pattern_reaches(struct span pattern, struct span text)
-{
-    while (text.len && pattern.len && pattern.base[0] != '*') {
-        if (pattern.base[0] != text.base[0])
-            return false;
-        pattern = span_skip(pattern, 1);
-        text = span_skip(text, 1);
-    }
-    return !text.len || pattern.len; /* a '*' takes the rest of it, whatever that is */
-}
-
-static bool pattern_covers(struct span pattern,
-                           struct span text) /* everything that begins with text */
-{
-    return pattern.len && pattern.base[pattern.len - 1] == '*' && pattern_matches(pattern, text);
-}
-
-static bool container_in_cloud(const struct account *account, struct span container,
-                               struct arena *arena)
-{
-    struct span inside = arena_printf(arena, "%.*s/", SPAN_FMT(container));
-
-    if (account_is_local(account))
-        return false;
-    for (unsigned i = 0; i < account->contract_count; i++) {
-        const struct contract *line = &account->contracts[i];
-
-        if (!pattern_reaches(line->pattern, inside))
-            continue;
-        if (line->write != WRITE_LOCAL)
-            return true;
-        if (pattern_covers(line->pattern, inside))
-            return false; /* later lines match nothing in it */
-    }
-    return false;
-}
-
 /* ---- reads ---- */
 
 static void container_properties(struct request *r)
@@ -152,7 +112,7 @@ static struct next container_commit(struct container_change *c, enum upload_kind
     struct upload_spec spec = {kind, r->contract};
 
     r->change_after = after;
-    if (request_has_cloud(r) && container_in_cloud(r->account, r->target.container, r->http->arena))
+    if (request_has_cloud(r) && contract_container_in_cloud(r->account, r->target.container))
         tx_upload(r->tx, &spec);
     cache_commit(TAKE(r->tx), &r->op.done);
     return AWAIT(container_committed);

@@ -1,0 +1,697 @@
+/* tests/unit/fake_engine.h - cache.h and upstream.h in memory, for tests of the dialect alone:
+ * every answer the engine may give can be asked for, also those a real one gives once a year.
+ * Defines the functions (a test binary that includes it does not link the engine), so one include
+ * per binary.
+ *
+ * Counts references: engine.live is 0 when everything has been given back. */
+#ifndef TESTS_FAKE_ENGINE_H
+#define TESTS_FAKE_ENGINE_H
+
+#include "base/clock.h"
+#include "base/crc64.h"
+#include "blobapi/blobapi.h"
+
+#define ROWS_MAX 64
+
+struct object {
+    struct span bytes;
+    uint64_t crc64;
+};
+struct blob {
+    struct name name;
+    struct blob_record record;
+    struct span bytes;
+    const struct block_ref *ids;
+    struct piece *pieces;
+    size_t piece_count;
+};
+struct container {
+    struct container_record record;
+};
+struct staged {
+    struct span blob, id;
+    struct object *object;
+};
+struct tx {
+    struct span name;
+    bool of_container, put, gone;
+    struct blob *blob;
+    struct container *container;
+};
+struct writer {
+    char *bytes;
+    size_t len;
+};
+struct reader {
+    struct blob *blob;
+    struct range range;
+    uint64_t at;
+};
+
+static struct engine {
+    struct arena *arena; /* all of it lives here until the test ends */
+    struct container *containers[ROWS_MAX];
+    unsigned container_count;
+    struct blob *blobs[ROWS_MAX]; /* in name order */
+    unsigned blob_count;
+    struct staged staged[ROWS_MAX];
+    unsigned staged_count;
+    uint64_t ticks;
+    int live; /* references, writers, readers, turns */
+    /* what goes otherwise than usual */
+    bool cold;   /* nothing in memory: cache_lookup_hot gives nothing */
+    int unknown; /* not 0: what is not there answers with that (-ENODATA) */
+    int commit_err, stage_err, writer_err, read_err, settle_err, list_err;
+    unsigned writer_err_times;
+    unsigned slice_bytes; /* the reader's, 0: 64 KiB */
+    bool unchecked;       /* slices are still to be confirmed */
+    uint64_t gap_at;      /* not 0: bytes from there on are absent until filled */
+    unsigned settles, uploads;
+    enum upload_kind uploaded;
+} engine;
+
+static struct cloud {
+    int open_err, revalidate_err, fill_err, list_err, container_err;
+    const char *body; /* of the blob that open gives */
+    unsigned opens, revalidates, fills, lists, container_opens;
+} cloud;
+
+static struct span keep(struct span s)
+{
+    return s.len ? arena_copy(engine.arena, s) : s;
+}
+
+static struct blob_record keep_record(const struct blob_record *from)
+{
+    struct blob_record r = *from;
+    struct pair *metadata = arena_alloc(engine.arena, (r.metadata_count + 1) * sizeof(*metadata));
+    struct span *spans[] = {&r.content_type,        &r.content_encoding, &r.content_language,
+                            &r.content_disposition, &r.cache_control,    &r.content_md5,
+                            &r.cloud_etag};
+
+    for (unsigned i = 0; i < countof(spans); i++)
+        *spans[i] = keep(*spans[i]);
+    for (unsigned i = 0; i < r.metadata_count; i++)
+        metadata[i] = (struct pair){keep(r.metadata[i].name), keep(r.metadata[i].value)};
+    r.metadata = metadata;
+    return r;
+}
+
+/* ---- containers ---- */
+
+static struct container *engine_container(struct span name)
+{
+    for (unsigned i = 0; i < engine.container_count; i++)
+        if (span_eq(engine.containers[i]->record.name, name))
+            return engine.containers[i];
+    return NULL;
+}
+
+int cache_container(struct cache *cache, uint32_t account, struct span name, struct container **ret)
+{
+    struct container *c = engine_container(name);
+
+    if (!c)
+        return engine.unknown ? engine.unknown : -ENOENT;
+    engine.live++;
+    *ret = c;
+    return 0;
+}
+
+const struct container_record *container_record(const struct container *container)
+{
+    return &container->record;
+}
+
+struct container *container_unref(struct container *container)
+{
+    engine.live--;
+    return NULL;
+}
+
+int cache_containers(struct cache *cache, uint32_t account, struct span prefix, struct span from,
+                     int (*row)(void *arg, const struct container_record *record), void *arg,
+                     bool *complete)
+{
+    *complete = !engine.unknown;
+    for (unsigned i = 0; i < engine.container_count; i++) {
+        struct span name = engine.containers[i]->record.name;
+
+        if (span_starts(name, prefix) && span_cmp(name, from) >= 0 &&
+            row(arg, &engine.containers[i]->record))
+            break;
+    }
+    return 0;
+}
+
+/* ---- versions ---- */
+
+static struct blob *engine_blob(struct span name)
+{
+    for (unsigned i = 0; i < engine.blob_count; i++)
+        if (span_eq(engine.blobs[i]->name.blob, name))
+            return engine.blobs[i];
+    return NULL;
+}
+
+static void engine_remove(struct span name)
+{
+    for (unsigned i = 0; i < engine.blob_count; i++)
+        if (span_eq(engine.blobs[i]->name.blob, name)) {
+            engine.blob_count--;
+            memmove(engine.blobs + i, engine.blobs + i + 1,
+                    (engine.blob_count - i) * sizeof(*engine.blobs));
+        }
+}
+
+static void engine_add(struct blob *blob)
+{
+    unsigned i = 0;
+
+    engine_remove(blob->name.blob);
+    assert(engine.blob_count < ROWS_MAX);
+    while (i < engine.blob_count && span_cmp(engine.blobs[i]->name.blob, blob->name.blob) < 0)
+        i++;
+    memmove(engine.blobs + i + 1, engine.blobs + i,
+            (engine.blob_count - i) * sizeof(*engine.blobs));
+    engine.blobs[i] = blob;
+    engine.blob_count++;
+}
+
+static void engine_name(uint64_t *etag, int64_t *modified_ns)
+{
+    *etag = 0x1000 + ++engine.ticks;
+    *modified_ns = 1700000000LL * 1000000000 + (int64_t)engine.ticks;
+}
+
+/* A blob that is there, as after its Put. */
+static inline struct blob *engine_put(struct span name, struct span bytes)
+{
+    struct blob *blob = arena_zalloc(engine.arena, sizeof(*blob));
+
+    blob->name.blob = keep(name);
+    blob->bytes = keep(bytes);
+    blob->record = (struct blob_record){.type = BLOB_BLOCK,
+                                        .length = bytes.len,
+                                        .content_type = SPAN("text/plain"),
+                                        .durability = DURABILITY_LOCAL};
+    engine_name(&blob->record.etag, &blob->record.modified_ns);
+    blob->record.created_ns = blob->record.modified_ns;
+    engine_add(blob);
+    return blob;
+}
+
+struct blob *cache_lookup_hot(struct cache *cache, const struct name *name)
+{
+    struct blob *blob = engine.cold ? NULL : engine_blob(name->blob);
+
+    return blob ? blob_ref(blob) : NULL;
+}
+
+void cache_lookup(struct cache *cache, const struct name *name, struct blob **ret,
+                  struct completion *done)
+{
+    struct blob *blob = engine_blob(name->blob);
+
+    if (blob)
+        *ret = blob_ref(blob);
+    completion_post(done, blob ? 0 : engine.unknown ? engine.unknown : -ENOENT);
+}
+
+const struct blob_record *blob_record(const struct blob *blob)
+{
+    return &blob->record;
+}
+
+struct blob *blob_ref(struct blob *blob)
+{
+    engine.live++;
+    return blob;
+}
+
+struct blob *blob_unref(struct blob *blob)
+{
+    engine.live--;
+    return NULL;
+}
+
+/* ---- read ---- */
+
+struct reader *cache_reader_open(struct blob *blob, struct range range, enum read_for why)
+{
+    struct reader *reader = arena_zalloc(engine.arena, sizeof(*reader));
+
+    assert(range.len && range.start + range.len <= blob->bytes.len);
+    *reader = (struct reader){blob_ref(blob), range, range.start};
+    return reader;
+}
+
+void reader_next(struct reader *reader, struct slice *ret, struct completion *done)
+{
+    uint64_t end = reader->range.start + reader->range.len,
+             n = engine.slice_bytes ? engine.slice_bytes : 65536;
+    struct iobuf *buf;
+
+    if (engine.read_err || (engine.gap_at && reader->at >= engine.gap_at)) {
+        completion_post(done, engine.read_err ? engine.read_err : -ENODATA);
+        return;
+    }
+    buf = iobuf_try(IOBUF_64K);
+    assert(buf);
+    n = MIN(n, end - reader->at);
+    memcpy(buf->base, reader->blob->bytes.base + reader->at, n);
+    reader->at += n;
+    *ret = (struct slice){buf, {buf->base, n}, !engine.unchecked};
+    completion_post(done, 0);
+}
+
+struct range reader_gap(const struct reader *reader)
+{
+    return (struct range){reader->at, reader->range.start + reader->range.len - reader->at};
+}
+
+void reader_settle(struct reader *reader, struct completion *done)
+{
+    engine.settles++;
+    completion_post(done, engine.settle_err);
+}
+
+struct reader *reader_close(struct reader *reader)
+{
+    if (reader)
+        blob_unref(reader->blob);
+    return NULL;
+}
+
+/* ---- write ---- */
+
+int cache_writer_open(struct cache *cache, const struct write_opts *opts, struct writer **ret)
+{
+    if (engine.writer_err && engine.writer_err_times) {
+        engine.writer_err_times--;
+        return engine.writer_err;
+    }
+    engine.live++;
+    *ret = xcalloc(1, sizeof(**ret));
+    return 0;
+}
+
+void writer_buffer(struct writer *writer, struct iobuf **ret, struct completion *done)
+{
+    iobuf_get(IOBUF_64K, ret, done);
+}
+
+void writer_push(struct writer *writer, struct iobuf *buf)
+{
+    writer->bytes = xrealloc(writer->bytes, writer->len + buf->used);
+    memcpy(writer->bytes + writer->len, buf->base, buf->used);
+    writer->len += buf->used;
+    iobuf_unref(buf);
+}
+
+struct writer *writer_abort(struct writer *writer)
+{
+    if (!writer)
+        return NULL;
+    engine.live--;
+    free(writer->bytes);
+    free(writer);
+    return NULL;
+}
+
+void writer_finish(struct writer *writer, struct object **ret, struct completion *done)
+{
+    struct object *object = arena_zalloc(engine.arena, sizeof(*object));
+
+    object->bytes = arena_copy(engine.arena, span_from(writer->bytes, writer->len));
+    object->crc64 = crc64(0, writer->bytes, writer->len);
+    writer_abort(writer);
+    engine.live++;
+    *ret = object;
+    completion_post(done, 0);
+}
+
+uint64_t object_crc64(const struct object *object)
+{
+    return object->crc64;
+}
+
+struct object *object_unref(struct object *object)
+{
+    engine.live--;
+    return NULL;
+}
+
+/* ---- change ---- */
+
+static void begin(struct span name, bool of_container, struct tx **ret, struct completion *done)
+{
+    *ret = arena_zalloc(engine.arena, sizeof(**ret));
+    **ret = (struct tx){.name = keep(name), .of_container = of_container};
+    engine.live++;
+    completion_post(done, 0);
+}
+
+void cache_begin(struct cache *cache, const struct name *name, struct tx **ret,
+                 struct completion *done)
+{
+    begin(name->blob, false, ret, done);
+}
+
+void cache_begin_container(struct cache *cache, uint32_t account, struct span name, struct tx **ret,
+                           struct completion *done)
+{
+    begin(name, true, ret, done);
+}
+
+int tx_current(struct tx *tx, struct blob **ret)
+{
+    *ret = engine_blob(tx->name);
+    return *ret ? 0 : engine.unknown ? engine.unknown : -ENOENT;
+}
+
+int tx_current_container(struct tx *tx, struct container **ret)
+{
+    *ret = engine_container(tx->name);
+    return *ret ? 0 : engine.unknown ? engine.unknown : -ENOENT;
+}
+
+bool tx_has_staged(struct tx *tx)
+{
+    for (unsigned i = 0; i < engine.staged_count; i++)
+        if (span_eq(engine.staged[i].blob, tx->name))
+            return true;
+    return false;
+}
+
+static struct object *find_staged(struct span blob, struct span id)
+{
+    for (unsigned i = 0; i < engine.staged_count; i++)
+        if (span_eq(engine.staged[i].blob, blob) && span_eq(engine.staged[i].id, id))
+            return engine.staged[i].object;
+    return NULL;
+}
+
+static struct object *find_committed(struct span blob, struct span id)
+{
+    struct blob *current = engine_blob(blob);
+
+    for (size_t i = 0; current && current->ids && i < current->piece_count; i++)
+        if (span_eq(current->ids[i].id, id))
+            return current->pieces[i].object;
+    return NULL;
+}
+
+void tx_blocks(struct tx *tx, const struct block_ref *blocks, size_t n, struct piece *ret,
+               size_t *bad, struct completion *done)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct object *o =
+            blocks[i].source == BLOCK_COMMITTED ? NULL : find_staged(tx->name, blocks[i].id);
+
+        if (!o && blocks[i].source != BLOCK_UNCOMMITTED)
+            o = find_committed(tx->name, blocks[i].id);
+        if (!o) {
+            engine.live -= (int)i;
+            *bad = i;
+            completion_post(done, -ENOENT);
+            return;
+        }
+        ret[i] = (struct piece){o, 0, o->bytes.len};
+        engine.live++;
+    }
+    completion_post(done, 0);
+}
+
+static void put_ids(struct blob *blob, const struct block_ref *blocks, size_t n)
+{
+    struct block_ref *ids = arena_alloc(engine.arena, (n + 1) * sizeof(*ids));
+
+    for (size_t i = 0; i < n; i++)
+        ids[i] = (struct block_ref){blocks[i].source, keep(blocks[i].id)};
+    blob->ids = ids;
+}
+
+void tx_put(struct tx *tx, struct blob_record *record, const struct piece *pieces, size_t n,
+            const struct block_ref *blocks, bool drop_staged)
+{
+    struct blob *blob = arena_zalloc(engine.arena, sizeof(*blob));
+    char *bytes = NULL;
+    size_t len = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        bytes = arena_grow(engine.arena, bytes, len, len + pieces[i].length + 1);
+        memcpy(bytes + len, pieces[i].object->bytes.base + pieces[i].offset, pieces[i].length);
+        len += pieces[i].length;
+        engine.live--;
+    }
+    engine_name(&record->etag, &record->modified_ns);
+    record->created_ns = record->created_ns ? record->created_ns : record->modified_ns;
+    record->length = len;
+    record->durability = DURABILITY_LOCAL;
+    blob->name.blob = tx->name;
+    blob->record = keep_record(record);
+    blob->bytes = span_from(bytes, len);
+    blob->pieces = arena_alloc(engine.arena, (n + 1) * sizeof(*pieces));
+    memcpy(blob->pieces, pieces, n * sizeof(*pieces));
+    blob->piece_count = n;
+    if (blocks)
+        put_ids(blob, blocks, n);
+    tx->blob = blob;
+    tx->put = drop_staged;
+}
+
+void tx_describe(struct tx *tx, struct blob_record *record)
+{
+    tx->blob = arena_alloc(engine.arena, sizeof(*tx->blob));
+    *tx->blob = *engine_blob(tx->name);
+    engine_name(&record->etag, &record->modified_ns);
+    tx->blob->record = keep_record(record);
+}
+
+void tx_delete(struct tx *tx)
+{
+    tx->gone = true;
+}
+
+void tx_put_container(struct tx *tx, struct container_record *record)
+{
+    uint64_t tick;
+
+    tx->container = arena_alloc(engine.arena, sizeof(*tx->container));
+    engine_name(&record->etag, &record->modified_ns);
+    tick = engine.ticks;
+    record->id = record->id ? record->id : tick;
+    tx->container->record = *record;
+    tx->container->record.name = keep(record->name);
+    tx->container->record.metadata =
+        keep_record(&(struct blob_record){.metadata = record->metadata,
+                                          .metadata_count = record->metadata_count})
+            .metadata;
+}
+
+void tx_delete_container(struct tx *tx)
+{
+    tx->gone = true;
+}
+
+void tx_upload(struct tx *tx, const struct upload_spec *spec)
+{
+    engine.uploads++;
+    engine.uploaded = spec->kind;
+}
+
+static void commit_container(struct tx *tx)
+{
+    struct container *old = engine_container(tx->name);
+
+    if (tx->gone)
+        for (unsigned i = 0; i < engine.container_count; i++)
+            if (engine.containers[i] == old)
+                engine.containers[i] = engine.containers[--engine.container_count];
+    if (tx->container && old)
+        *old = *tx->container;
+    else if (tx->container)
+        engine.containers[engine.container_count++] = tx->container;
+}
+
+static void commit_blob(struct tx *tx)
+{
+    if (tx->gone)
+        engine_remove(tx->name);
+    if (tx->blob)
+        engine_add(tx->blob);
+    for (unsigned i = 0; (tx->gone || tx->put) && i < engine.staged_count;)
+        if (span_eq(engine.staged[i].blob, tx->name))
+            engine.staged[i] = engine.staged[--engine.staged_count], engine.live--;
+        else
+            i++;
+}
+
+void cache_commit(struct tx *tx, struct completion *done)
+{
+    engine.live--;
+    if (!engine.commit_err && tx->of_container)
+        commit_container(tx);
+    else if (!engine.commit_err)
+        commit_blob(tx);
+    completion_post(done, engine.commit_err);
+}
+
+void cache_rollback(struct tx *tx, struct completion *done)
+{
+    engine.live--;
+    completion_post(done, 0);
+}
+
+void cache_stage(struct cache *cache, const struct name *name, struct span id,
+                 struct object *object, struct completion *done)
+{
+    if (engine.stage_err) {
+        engine.live--;
+        completion_post(done, engine.stage_err);
+        return;
+    }
+    for (unsigned i = 0; i < engine.staged_count; i++)
+        if (span_eq(engine.staged[i].blob, name->blob) && span_eq(engine.staged[i].id, id))
+            engine.staged[i] = engine.staged[--engine.staged_count], engine.live--;
+    engine.staged[engine.staged_count++] = (struct staged){keep(name->blob), keep(id), object};
+    completion_post(done, 0);
+}
+
+int cache_list_blocks(struct cache *cache, const struct name *name, struct blob *blob,
+                      int (*committed)(void *arg, const struct block_row *row),
+                      int (*uncommitted)(void *arg, const struct block_row *row), void *arg)
+{
+    int err = 0;
+
+    for (size_t i = 0; !err && blob && blob->ids && i < blob->piece_count; i++)
+        err = committed(arg, &(struct block_row){blob->ids[i].id, blob->pieces[i].length});
+    for (unsigned i = 0; !err && i < engine.staged_count; i++)
+        if (span_eq(engine.staged[i].blob, name->blob))
+            err = uncommitted(
+                arg, &(struct block_row){engine.staged[i].id, engine.staged[i].object->bytes.len});
+    return err;
+}
+
+/* ---- list ---- */
+
+static struct span list_prefix_of(const struct list_query *q, struct span name)
+{
+    struct span rest = span_skip(name, q->prefix.len);
+    const char *hit =
+        q->delimiter.len ? memmem(rest.base, rest.len, q->delimiter.base, q->delimiter.len) : NULL;
+
+    return hit ? span_from(name.base, (size_t)(hit - name.base) + q->delimiter.len)
+               : (struct span){NULL, 0};
+}
+
+int cache_list(struct cache *cache, const struct list_query *q,
+               int (*row)(void *arg, const struct list_row *row), void *arg, struct list_end *ret)
+{
+    struct span last = {NULL, 0};
+    unsigned rows = 0;
+
+    if (engine.list_err && !q->offline) {
+        ret->gap = (struct list_gap){q->container, q->prefix, q->delimiter, q->from};
+        return engine.list_err;
+    }
+    for (unsigned i = 0; i < engine.blob_count; i++) {
+        struct blob *b = engine.blobs[i];
+        struct span prefix =
+            span_starts(b->name.blob, q->prefix) ? list_prefix_of(q, b->name.blob) : last;
+        struct list_row r = {prefix.base ? prefix : b->name.blob, prefix.base ? NULL : &b->record,
+                             false};
+        int err;
+
+        if (!span_starts(b->name.blob, q->prefix) || span_cmp(r.name, q->from) < 0 ||
+            (last.base && span_eq(last, r.name)))
+            continue;
+        if (rows++ == q->max) {
+            ret->next = arena_copy(engine.arena, r.name);
+            return 0;
+        }
+        last = r.name;
+        err = row(arg, &r);
+        if (err)
+            return err;
+    }
+    return 0;
+}
+
+void list_end_done(struct list_end *end)
+{
+    *end = (struct list_end){0};
+}
+
+/* ---- the cloud ---- */
+
+void upstream_open(struct upstream *upstream, const struct name *name, struct range first,
+                   struct blob **ret, struct completion *done)
+{
+    struct blob *blob;
+
+    cloud.opens++;
+    if (!cloud.open_err) {
+        blob = engine_put(name->blob, span_of(cloud.body));
+        blob->record.durability = DURABILITY_CLOUD;
+        blob->record.cloud_etag = SPAN("\"0x8DCLOUD\"");
+        blob->record.checked_ns = clock_wall_ns();
+        *ret = blob_ref(blob);
+    } else if (cloud.open_err == -ENOENT) {
+        engine.unknown = 0; /* known to be absent from now on */
+    }
+    completion_post(done, cloud.open_err);
+}
+
+void upstream_revalidate(struct upstream *upstream, struct blob *held, uint64_t budget_ns,
+                         struct blob **ret, struct completion *done)
+{
+    cloud.revalidates++;
+    if (!cloud.revalidate_err) {
+        held->record.checked_ns = clock_wall_ns();
+        *ret = blob_ref(held);
+    }
+    completion_post(done, cloud.revalidate_err);
+}
+
+void upstream_open_container(struct upstream *upstream, uint32_t account, struct span name,
+                             struct completion *done)
+{
+    struct tx tx = {.name = name, .of_container = true};
+
+    cloud.container_opens++;
+    if (!cloud.container_err) {
+        tx_put_container(&tx, &(struct container_record){.account = account, .name = name});
+        commit_container(&tx);
+    } else if (cloud.container_err == -ENOENT) {
+        engine.unknown = 0;
+    }
+    completion_post(done, cloud.container_err);
+}
+
+void upstream_fill(struct upstream *upstream, struct blob *blob, struct range gap,
+                   struct completion *done)
+{
+    cloud.fills++;
+    engine.gap_at = 0;
+    completion_post(done, cloud.fill_err);
+}
+
+void upstream_list(struct upstream *upstream, const struct list_gap *gap, struct completion *done)
+{
+    cloud.lists++;
+    if (!cloud.list_err)
+        engine.list_err = 0;
+    completion_post(done, cloud.list_err);
+}
+
+void upstream_list_containers(struct upstream *upstream, uint32_t account, struct completion *done)
+{
+    cloud.lists++;
+    if (!cloud.list_err)
+        engine.unknown = 0;
+    completion_post(done, cloud.list_err);
+}
+
+#endif

@@ -1,0 +1,138 @@
+/* Goal: an account with a cloud asks it when an answer depends on it and only then, serves stale or
+ * refuses as its contract says, and its changes carry upload entries. Method: as test_dialect.c,
+ * with a cloud that is told what to answer. */
+#include "tests/unit/dialect.h"
+
+/* ---- an account with a cloud ---- */
+
+static void test_cloud__changes_carry_uploads_where_the_contract_says_so(void **state)
+{
+    put("/far/ctr/b", "x");
+    assert_int_equal(engine.uploads, 1);
+    assert_int_equal(engine.uploaded, UPLOAD_CONTENT);
+    ASK("PUT", "/far/ctr/b?comp=metadata", "", 200, NULL);
+    assert_int_equal(engine.uploaded, UPLOAD_METADATA);
+    ASK("PUT", "/far/ctr/b?comp=properties", "", 200, NULL);
+    assert_int_equal(engine.uploaded, UPLOAD_PROPERTIES);
+    ASK("DELETE", "/far/ctr/b", "", 202, NULL);
+    assert_int_equal(engine.uploaded, UPLOAD_DELETE);
+    assert_int_equal(engine.uploads, 4);
+    put("/far/kvs/b", "x"); /* write = local */
+    ask_body("PUT", "/far/ctr/c?comp=block&blockid=QQ==", "", "x");
+    assert_int_equal(engine.uploads, 4);
+    ASK("DELETE", "/far/ctr?restype=container", "", 202, NULL);
+    assert_int_equal(engine.uploaded, UPLOAD_CONTAINER_DELETE);
+    ASK("DELETE", "/far/kvs?restype=container", "", 202, NULL); /* only local lines match in it */
+    assert_int_equal(engine.uploads, 5);
+    assert_int_equal(cloud.opens, 0);
+}
+
+static void test_cloud__unknown_names_are_asked_for(void **state)
+{
+    engine.unknown = -ENODATA;
+    cloud.body = "from afar";
+    ASK("GET", "/far/ctr/b", "", 200, NULL);
+    assert_string_equal(body_text(), "from afar");
+    assert_header("x-hearth-cache", "miss");
+    assert_header("x-hearth-durability", "cloud");
+    ASK("GET", "/far/ctr/b", "", 200, NULL);
+    assert_header("x-hearth-cache", "hit");
+    assert_int_equal(cloud.opens, 1);
+    cloud.open_err = -EHOSTUNREACH;
+    ASK("GET", "/far/ctr/c", "", 503, "ServerBusy");
+    cloud.open_err = -ENOENT;
+    ASK("GET", "/far/ctr/c", "", 404, "BlobNotFound");
+    engine.unknown = -ENODATA;
+    cloud.container_err = -ENOENT;
+    ASK("GET", "/far/elsewhere/c", "", 404, "ContainerNotFound");
+    assert_int_equal(cloud.container_opens, 1);
+}
+
+static void test_cloud__only_what_depends_on_a_name_asks(void **state)
+{
+    engine.unknown = -ENODATA;
+    put("/far/ctr/b", "x"); /* a plain overwrite does not */
+    assert_int_equal(cloud.opens, 0);
+    cloud.open_err = -EHOSTUNREACH;
+    ask_body("PUT", "/far/ctr/c", BLOCK_BLOB "If-None-Match: *\n", "x");
+    assert_answer(503, "ServerBusy");
+    ASK("DELETE", "/far/ctr/c", "", 503, "ServerBusy");
+    cloud.open_err = 0;
+    ask_body("PUT", "/far/ctr/c", BLOCK_BLOB "If-None-Match: *\n", "x");
+    assert_answer(409, "BlobAlreadyExists");
+    ASK("DELETE", "/far/ctr/d", "", 202, NULL);
+    cloud.open_err = -ENOENT;
+    engine.unknown = -ENODATA;
+    ask_body("PUT", "/far/ctr/e", BLOCK_BLOB "If-None-Match: *\n", "x");
+    assert_answer(201, NULL);
+}
+
+static void test_cloud__expired_is_revalidated_or_stale(void **state)
+{
+    struct blob *b = engine_put(SPAN("b"), SPAN("old"));
+
+    b->record.durability = DURABILITY_CLOUD;
+    b->record.cloud_etag = SPAN("\"0x8D\"");
+    b->record.checked_ns = clock_wall_ns() - 61 * (int64_t)NS_PER_SEC;
+    cloud.revalidate_err = -ETIMEDOUT;
+    ASK("GET", "/far/ctr/b", "", 200, NULL);
+    assert_header("x-hearth-cache", "stale");
+    assert_true(fake_answer_header(&answer, "x-hearth-age").len > 0);
+    ASK("GET", "/far/strict/b", "", 503, "ServerBusy"); /* offline = fail */
+    cloud.revalidate_err = 0;
+    ASK("HEAD", "/far/ctr/b", "", 200, NULL);
+    assert_int_equal(cloud.revalidates, 3);
+    ASK("HEAD", "/far/ctr/b", "", 200, NULL);
+    assert_int_equal(cloud.revalidates, 3); /* it is fresh now */
+    b->record.checked_ns = clock_wall_ns() + 60 * (int64_t)NS_PER_SEC;
+    ASK("HEAD", "/far/ctr/b", "", 200, NULL);
+    assert_int_equal(cloud.revalidates, 4); /* a time to come counts as expired */
+    b->record.checked_ns = 1;
+    cloud.revalidate_err = -ENOENT;
+    ASK("GET", "/far/ctr/b", "", 404, "BlobNotFound");
+    b->record.durability = DURABILITY_LOCAL; /* not uploaded yet: newer than the cloud's */
+    ASK("GET", "/far/ctr/b", "", 200, NULL);
+    assert_int_equal(cloud.revalidates, 5);
+}
+
+static void test_cloud__gaps_are_filled(void **state)
+{
+    static char body[200001];
+
+    memset(body, 'x', sizeof(body) - 1);
+    engine_put(SPAN("b"), span_of(body));
+    engine.gap_at = 70000;
+    ASK("GET", "/far/ctr/b", "", 200, NULL);
+    assert_int_equal(answer.body_len, 200000);
+    assert_int_equal(cloud.fills, 1);
+}
+
+static void test_cloud__lists_ask_for_what_is_not_known(void **state)
+{
+    engine_put(SPAN("b"), SPAN("x"));
+    engine.list_err = -ENODATA;
+    ASK("GET", "/far/ctr?restype=container&comp=list", "", 200, NULL);
+    assert_int_equal(cloud.lists, 1);
+    assert_header("x-hearth-cache", "miss");
+    engine.list_err = -ENODATA;
+    cloud.list_err = -EHOSTUNREACH;
+    ASK("GET", "/far/ctr?restype=container&comp=list", "", 200, NULL);
+    assert_header("x-hearth-cache", "stale");
+    assert_body_has("<Name>b</Name>");
+    ASK("GET", "/far/strict?restype=container&comp=list", "", 503, "ServerBusy");
+    ASK("GET", "/far?comp=list", "", 200, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CLOUD_TEST(test_cloud__changes_carry_uploads_where_the_contract_says_so),
+        CLOUD_TEST(test_cloud__unknown_names_are_asked_for),
+        CLOUD_TEST(test_cloud__only_what_depends_on_a_name_asks),
+        CLOUD_TEST(test_cloud__expired_is_revalidated_or_stale),
+        CLOUD_TEST(test_cloud__gaps_are_filled),
+        CLOUD_TEST(test_cloud__lists_ask_for_what_is_not_known),
+    };
+
+    return cmocka_run_group_tests(tests, setup_all, teardown_all);
+}
