@@ -149,6 +149,10 @@ void fake_exchange_run(void (*start)(struct exchange *), struct blobapi *api,
                            : request->claim ? request->claim
                                             : (int64_t)request->body.len;
     fake.http.body_ended = fake.http.body_bytes == 0;
+    if (fake.http.body_bytes >= 0)
+        fake.headers[fake.http.header_count++] = (struct header){
+            .name = SPAN("content-length"),
+            .value = arena_printf(fake.http.arena, "%lld", (long long)fake.http.body_bytes)};
     start(&fake.http);
     loop_poll_until(poll, &ret->ended);
 }

@@ -62,6 +62,7 @@ static inline int teardown_all(void **state)
 {
     api = blobapi_close(api);
     workers = workers_free(workers);
+    loop_run_ready(loop_poll_loop(poll_loop)); /* what abandoned work has posted */
     loop_enter(NULL);
     poll_loop = loop_poll_free(poll_loop);
     iobuf_pools_close(); /* asserts that every buffer came back */
