@@ -27,95 +27,91 @@ static void test_dialect__head_errors_have_no_body(void **state)
     assert_int_equal(answer.body_len, 0);
 }
 
+static const struct {
+    const char *method, *target, *headers;
+    int status;
+    const char *code;
+} bad_requests[] = {
+    {"GET", "/acct/ctr/b", "x-ms-version: yesterday\n", 400, "InvalidHeaderValue"},
+    {"PATCH", "/acct/ctr/b", "", 405, "UnsupportedHttpVerb"},
+    {"POST", "/acct/ctr/b", "", 405, "UnsupportedHttpVerb"},
+    {"DELETE", "/acct/ctr/b?comp=block", "", 405, "UnsupportedHttpVerb"},
+    {"OPTIONS", "/acct/ctr/b", "", 403, "CorsPreflightFailure"},
+    {"GET", "/acct/ctr/b?comp=nonsense", "", 400, "InvalidQueryParameterValue"},
+    {"GET", "/acct/ctr?restype=nonsense", "", 400, "InvalidQueryParameterValue"},
+    {"GET", "/nobody/ctr/b", "", 404, "ResourceNotFound"},
+    {"GET", "/acct/missing/b", "", 404, "ContainerNotFound"},
+    {"GET", "/acct/missing?restype=container", "", 404, "ContainerNotFound"},
+    {"GET", "/acct/UPPER/b", "", 400, "InvalidResourceName"},
+    {"GET", "/acct/ctr/b%zz", "", 400, "InvalidUri"},
+    {"PUT", "/acct/ctr/b", "", 400, "MissingRequiredHeader"},
+    {"PUT", "/acct/ctr/b", "x-ms-blob-type: Blob\n", 400, "InvalidHeaderValue"},
+    {"PUT", "/acct/ctr/b", "x-ms-blob-type: AppendBlob\n", 400, "UnsupportedHeader"},
+    {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-copy-source: http://x/y\n", 400, "UnsupportedHeader"},
+    {"PUT", "/acct/ctr/b", "x-ms-copy-source: http://x/y\n", 400, "UnsupportedHeader"},
+    {"PUT", "/acct/ctr/b?comp=lease", "", 400, "UnsupportedQueryParameter"},
+    {"PUT", "/acct/ctr/b?comp=snapshot", "", 400, "UnsupportedQueryParameter"},
+    {"PUT", "/acct/ctr/b?comp=tags", "", 400, "UnsupportedQueryParameter"},
+    {"POST", "/acct?comp=batch&restype=container", "", 400, "UnsupportedQueryParameter"},
+    {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-structured-body: XSM/1.0; properties=crc64\n", 400,
+     "UnsupportedHeader"},
+    {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-tags: a=b\n", 400, "UnsupportedHeader"},
+    {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-access-tier: Cool\n", 400, "UnsupportedHeader"},
+    {"GET", "/acct/ctr/b?snapshot=2020-01-01T00:00:00.0000000Z", "", 400,
+     "UnsupportedQueryParameter"},
+    {"GET", "/acct?restype=service&comp=stats", "", 400, "InvalidQueryParameterValue"},
+    {"PUT", "/acct/ctr/b", BLOCK_BLOB "Content-MD5: AAAA\n", 400, "InvalidMd5"},
+    {"PUT", "/acct/ctr/b", BLOCK_BLOB "Content-MD5: not base64 at all!!\n", 400, "InvalidMd5"},
+    {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-blob-content-md5: AAAA\n", 400, "InvalidMd5"},
+    {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-content-crc64: AAAA\n", 400, "InvalidHeaderValue"},
+    {"PUT", "/acct/ctr/b",
+     BLOCK_BLOB "x-ms-content-crc64: AAAAAAAAAAA=\nContent-MD5: 1B2M2Y8AsgTpgAmY7PhCfg==\n", 400,
+     "BothCrc64AndMd5HeaderPresent"},
+    {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-meta-: v\n", 400, "EmptyMetadataKey"},
+    {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-meta-1a: v\n", 400, "InvalidMetadata"},
+    {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-meta-a-b: v\n", 400, "InvalidMetadata"},
+    {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-meta-a: v\nx-ms-meta-A: w\n", 400, "InvalidMetadata"},
+    {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-meta-a: \xc3\xa9\n", 400, "InvalidMetadata"},
+    {"PUT", "/acct/ctr/b", BLOCK_BLOB "If-Match: \"a\"\nIf-None-Match: *\n", 400,
+     "MultipleConditionHeadersNotSupported"},
+    {"PUT", "/acct/ctr/b?comp=block", "", 400, "MissingRequiredQueryParameter"},
+    {"PUT", "/acct/ctr/b?comp=block&blockid=*", "", 400, "InvalidQueryParameterValue"},
+    {"PUT", "/acct/ctr/b?comp=block&blockid=QQ==", "", 400, "InvalidHeaderValue"}, /* no bytes */
+    {"PUT", "/acct/ctr/b?comp=blocklist", "", 400, "InvalidXmlDocument"},
+    {"GET", "/acct/ctr/b?comp=blocklist&blocklisttype=some", "", 400, "InvalidQueryParameterValue"},
+    {"GET", "/acct/ctr?restype=container&comp=list&maxresults=0", "", 400,
+     "OutOfRangeQueryParameterValue"},
+    {"GET", "/acct/ctr?restype=container&comp=list&marker=x", "", 400,
+     "InvalidQueryParameterValue"},
+    {"GET", "/acct/ctr?restype=container&comp=list&marker=2!9!YQ", "", 400, "InvalidInput"},
+    {"GET", "/acct/ctr?restype=container&comp=list&include=permissions", "", 400,
+     "InvalidQueryParameterValue"},
+    {"GET", "/acct/ctr?restype=container&comp=list&include=snapshots&delimiter=/", "", 400,
+     "InvalidQueryParameterValue"},
+    {"GET", "/acct/ctr?restype=container&comp=list&endBefore=a", "", 400,
+     "UnsupportedQueryParameter"},
+    {"GET", "/acct?comp=list&marker=x", "", 400, "InvalidQueryParameterValue"},
+    {"PUT", "/acct/new?restype=container", "x-ms-blob-public-access: blob\n", 409,
+     "PublicAccessNotPermitted"},
+    {"PUT", "/acct/ctr?restype=container", "", 409, "ContainerAlreadyExists"},
+    {"PUT", "/acct-secondary/ctr/b", BLOCK_BLOB, 403, "InsufficientAccountPermissions"},
+    {"PUT", "/acct/read/b", BLOCK_BLOB, 403, "AuthorizationPermissionMismatch"},
+    {"DELETE", "/acct/ctr/none", "", 404, "BlobNotFound"},
+    {"PUT", "/acct/ctr/none?comp=metadata", "", 404, "BlobNotFound"},
+    {"PUT", "/acct/ctr/none?comp=properties", "", 404, "BlobNotFound"},
+    {"GET", "/acct/ctr/none?comp=blocklist", "", 404, "BlobNotFound"},
+    {"DELETE", "/acct/missing?restype=container", "", 404, "ContainerNotFound"},
+};
+
 static void test_dialect__bad_requests(void **state)
 {
-    static const struct {
-        const char *method, *target, *headers;
-        int status;
-        const char *code;
-    } cases[] = {
-        {"GET", "/acct/ctr/b", "x-ms-version: yesterday\n", 400, "InvalidHeaderValue"},
-        {"PATCH", "/acct/ctr/b", "", 405, "UnsupportedHttpVerb"},
-        {"POST", "/acct/ctr/b", "", 405, "UnsupportedHttpVerb"},
-        {"DELETE", "/acct/ctr/b?comp=block", "", 405, "UnsupportedHttpVerb"},
-        {"OPTIONS", "/acct/ctr/b", "", 403, "CorsPreflightFailure"},
-        {"GET", "/acct/ctr/b?comp=nonsense", "", 400, "InvalidQueryParameterValue"},
-        {"GET", "/acct/ctr?restype=nonsense", "", 400, "InvalidQueryParameterValue"},
-        {"GET", "/nobody/ctr/b", "", 404, "ResourceNotFound"},
-        {"GET", "/acct/missing/b", "", 404, "ContainerNotFound"},
-        {"GET", "/acct/missing?restype=container", "", 404, "ContainerNotFound"},
-        {"GET", "/acct/UPPER/b", "", 400, "InvalidResourceName"},
-        {"GET", "/acct/ctr/b%zz", "", 400, "InvalidUri"},
-        {"PUT", "/acct/ctr/b", "", 400, "MissingRequiredHeader"},
-        {"PUT", "/acct/ctr/b", "x-ms-blob-type: Blob\n", 400, "InvalidHeaderValue"},
-        {"PUT", "/acct/ctr/b", "x-ms-blob-type: AppendBlob\n", 400, "UnsupportedHeader"},
-        {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-copy-source: http://x/y\n", 400,
-         "UnsupportedHeader"},
-        {"PUT", "/acct/ctr/b", "x-ms-copy-source: http://x/y\n", 400, "UnsupportedHeader"},
-        {"PUT", "/acct/ctr/b?comp=lease", "", 400, "UnsupportedQueryParameter"},
-        {"PUT", "/acct/ctr/b?comp=snapshot", "", 400, "UnsupportedQueryParameter"},
-        {"PUT", "/acct/ctr/b?comp=tags", "", 400, "UnsupportedQueryParameter"},
-        {"POST", "/acct?comp=batch&restype=container", "", 400, "UnsupportedQueryParameter"},
-        {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-structured-body: XSM/1.0; properties=crc64\n", 400,
-         "UnsupportedHeader"},
-        {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-tags: a=b\n", 400, "UnsupportedHeader"},
-        {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-access-tier: Cool\n", 400, "UnsupportedHeader"},
-        {"GET", "/acct/ctr/b?snapshot=2020-01-01T00:00:00.0000000Z", "", 400,
-         "UnsupportedQueryParameter"},
-        {"GET", "/acct?restype=service&comp=stats", "", 400, "InvalidQueryParameterValue"},
-        {"PUT", "/acct/ctr/b", BLOCK_BLOB "Content-MD5: AAAA\n", 400, "InvalidMd5"},
-        {"PUT", "/acct/ctr/b", BLOCK_BLOB "Content-MD5: not base64 at all!!\n", 400, "InvalidMd5"},
-        {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-blob-content-md5: AAAA\n", 400, "InvalidMd5"},
-        {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-content-crc64: AAAA\n", 400, "InvalidHeaderValue"},
-        {"PUT", "/acct/ctr/b",
-         BLOCK_BLOB "x-ms-content-crc64: AAAAAAAAAAA=\nContent-MD5: 1B2M2Y8AsgTpgAmY7PhCfg==\n",
-         400, "BothCrc64AndMd5HeaderPresent"},
-        {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-meta-: v\n", 400, "EmptyMetadataKey"},
-        {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-meta-1a: v\n", 400, "InvalidMetadata"},
-        {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-meta-a-b: v\n", 400, "InvalidMetadata"},
-        {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-meta-a: v\nx-ms-meta-A: w\n", 400,
-         "InvalidMetadata"},
-        {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-meta-a: \xc3\xa9\n", 400, "InvalidMetadata"},
-        {"PUT", "/acct/ctr/b", BLOCK_BLOB "If-Match: \"a\"\nIf-None-Match: *\n", 400,
-         "MultipleConditionHeadersNotSupported"},
-        {"PUT", "/acct/ctr/b?comp=block", "", 400, "MissingRequiredQueryParameter"},
-        {"PUT", "/acct/ctr/b?comp=block&blockid=*", "", 400, "InvalidQueryParameterValue"},
-        {"PUT", "/acct/ctr/b?comp=block&blockid=QQ==", "", 400,
-         "InvalidHeaderValue"}, /* no bytes */
-        {"PUT", "/acct/ctr/b?comp=blocklist", "", 400, "InvalidXmlDocument"},
-        {"GET", "/acct/ctr/b?comp=blocklist&blocklisttype=some", "", 400,
-         "InvalidQueryParameterValue"},
-        {"GET", "/acct/ctr?restype=container&comp=list&maxresults=0", "", 400,
-         "OutOfRangeQueryParameterValue"},
-        {"GET", "/acct/ctr?restype=container&comp=list&marker=x", "", 400,
-         "InvalidQueryParameterValue"},
-        {"GET", "/acct/ctr?restype=container&comp=list&marker=2!9!YQ", "", 400, "InvalidInput"},
-        {"GET", "/acct/ctr?restype=container&comp=list&include=permissions", "", 400,
-         "InvalidQueryParameterValue"},
-        {"GET", "/acct/ctr?restype=container&comp=list&include=snapshots&delimiter=/", "", 400,
-         "InvalidQueryParameterValue"},
-        {"GET", "/acct/ctr?restype=container&comp=list&endBefore=a", "", 400,
-         "UnsupportedQueryParameter"},
-        {"GET", "/acct?comp=list&marker=x", "", 400, "InvalidQueryParameterValue"},
-        {"PUT", "/acct/new?restype=container", "x-ms-blob-public-access: blob\n", 409,
-         "PublicAccessNotPermitted"},
-        {"PUT", "/acct/ctr?restype=container", "", 409, "ContainerAlreadyExists"},
-        {"PUT", "/acct-secondary/ctr/b", BLOCK_BLOB, 403, "InsufficientAccountPermissions"},
-        {"PUT", "/acct/read/b", BLOCK_BLOB, 403, "AuthorizationPermissionMismatch"},
-        {"DELETE", "/acct/ctr/none", "", 404, "BlobNotFound"},
-        {"PUT", "/acct/ctr/none?comp=metadata", "", 404, "BlobNotFound"},
-        {"PUT", "/acct/ctr/none?comp=properties", "", 404, "BlobNotFound"},
-        {"GET", "/acct/ctr/none?comp=blocklist", "", 404, "BlobNotFound"},
-        {"DELETE", "/acct/missing?restype=container", "", 404, "ContainerNotFound"},
-    };
-
-    for (size_t i = 0; i < countof(cases); i++) {
-        ask(cases[i].method, cases[i].target, cases[i].headers);
-        if (answer.status != cases[i].status ||
-            !span_eq(fake_answer_header(&answer, "x-ms-error-code"), span_of(cases[i].code)))
-            fail_msg("%s %s %s: %d %s", cases[i].method, cases[i].target, cases[i].headers,
-                     answer.status, body_text());
-        assert_answer(cases[i].status, cases[i].code);
+    for (size_t i = 0; i < countof(bad_requests); i++) {
+        ask(bad_requests[i].method, bad_requests[i].target, bad_requests[i].headers);
+        if (answer.status != bad_requests[i].status ||
+            !span_eq(fake_answer_header(&answer, "x-ms-error-code"), span_of(bad_requests[i].code)))
+            fail_msg("%s %s %s: %d %s", bad_requests[i].method, bad_requests[i].target,
+                     bad_requests[i].headers, answer.status, body_text());
+        assert_answer(bad_requests[i].status, bad_requests[i].code);
         assert_int_equal(engine.blob_count, 0);
     }
 }
