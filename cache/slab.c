@@ -127,6 +127,7 @@ int slab_headers_load(struct slab_store *store, unsigned device)
             return err;
         slab_clear(&d->slabs[i]);
         d->use_count[d->slabs[i].use]++;
+        d->data[d->slabs[i].kind] += d->slabs[i].use == USE_DATA;
     }
     if (d->use_count[USE_BAD])
         log_error("damaged slab headers: these slabs are not used", KV_STR("device", d->path),
@@ -140,9 +141,11 @@ void slab_set_use(struct device *device, struct slab *slab, enum slab_use use)
 {
     device->use_count[slab->use]--;
     device->ready[slab->kind] -= slab->use == USE_READY;
+    device->data[slab->kind] -= slab->use == USE_DATA;
     slab->use = (uint8_t)use;
     device->use_count[slab->use]++;
     device->ready[slab->kind] += slab->use == USE_READY;
+    device->data[slab->kind] += slab->use == USE_DATA;
 }
 
 void slab_clear(struct slab *slab)
@@ -251,18 +254,18 @@ static uint32_t slab_ready_of_kind(const struct device *device, enum slab_kind k
     return UINT32_MAX;
 }
 
-/* The slab to make ready for `kind`; only when one was asked for in vain, the other kind's is
- * taken. */
+/* The slab to make ready for `kind`. Small records that asked in vain get an empty large one; the
+ * other way large extents leave small ones their share. */
 static uint32_t slab_to_prepare(const struct device *device, enum slab_kind kind)
 {
     uint32_t slab = UINT32_MAX;
 
     if (device->ready[kind] >= (device->wanted[kind] ? 1 : ready_ahead[kind]))
         return UINT32_MAX;
-    if (space_data_slabs(device) > 0)
+    if (space_slabs(device, kind) > 0)
         slab = slab_candidate(device, false);
-    if (slab == UINT32_MAX && device->wanted[kind])
-        slab = slab_ready_of_kind(device, kind == SLAB_LARGE ? SLAB_SMALL : SLAB_LARGE);
+    if (slab == UINT32_MAX && device->wanted[kind] && kind == SLAB_SMALL)
+        slab = slab_ready_of_kind(device, SLAB_LARGE);
     return slab;
 }
 
@@ -322,15 +325,17 @@ static int prepare_job(void *arg)
     return 0;
 }
 
+static bool kind_needs_job(const struct device *device, enum slab_kind kind)
+{
+    return device->wanted[kind] ||
+           (device->ready[kind] < ready_ahead[kind] && space_slabs(device, kind) > 0);
+}
+
 static bool device_needs_job(const struct device *device)
 {
-    bool few = device->ready[SLAB_LARGE] < ready_ahead[SLAB_LARGE] ||
-               device->ready[SLAB_SMALL] < ready_ahead[SLAB_SMALL];
-
-    if (device->fenced)
-        return false;
-    return (few && space_data_slabs(device) > 0) || device->use_count[USE_UNWRITTEN] > 0 ||
-           device->wanted[SLAB_LARGE] || device->wanted[SLAB_SMALL];
+    return !device->fenced &&
+           (kind_needs_job(device, SLAB_LARGE) || kind_needs_job(device, SLAB_SMALL) ||
+            device->use_count[USE_UNWRITTEN] > 0);
 }
 
 void slab_prepare_kick(struct slab_store *store)

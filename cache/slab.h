@@ -125,6 +125,9 @@ int slab_alloc_run(struct slab_store *store, unsigned device, uint32_t bytes, ui
                    struct location *ret) must_check;
 /* done: 0 when asking for a slab of that kind again is worth it, -ENOSPC. Sets cancel. */
 void slab_wait(struct slab_store *store, enum slab_kind kind, struct completion *done);
+/* done: 0 when something was given back or prepared after this call. Sets cancel: bound the wait.
+ */
+void slab_wait_free(struct slab_store *store, struct completion *done);
 /* The slot is free for reuse from now on: the record dropping its last reference is durable and all
  * readers are gone (S5); the caller's duty. */
 void slab_free(struct slab_store *store, const struct location *at, uint32_t length);

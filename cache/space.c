@@ -11,15 +11,24 @@
 #define LOG_SHARE         8 /* one slab in so many is kept for the log, within these bounds: log.h's */
 #define LOG_RESERVE_MIN   4 /* but no more than half of a tiny device */
 #define LOG_RESERVE_MAX   64
+#define SMALL_SHARE       16 /* likewise for small records, so that large extents never take all */
+#define SMALL_RESERVE_MAX 16
 #define PREPARE_TRIES_MAX 4 /* without workers */
 
-uint32_t space_data_slabs(const struct device *device)
+static uint32_t minus(uint32_t a, uint32_t b)
+{
+    return a > b ? a - b : 0;
+}
+
+/* Eviction frees extents, seldom whole slabs: without a share of their own small records would find
+ * no slab on a device that large extents have filled once. */
+uint32_t space_slabs(const struct device *device, enum slab_kind kind)
 {
     uint32_t free = device->use_count[USE_FREE] + device->use_count[USE_UNWRITTEN];
-    uint32_t log = device->use_count[USE_LOG];
-    uint32_t keep = device->log_reserve > log ? device->log_reserve - log : 0;
+    uint32_t small = device->data[SLAB_SMALL] + device->ready[SLAB_SMALL];
 
-    return free > keep ? free - keep : 0;
+    free = minus(free, minus(device->log_reserve, device->use_count[USE_LOG]));
+    return kind == SLAB_LARGE ? minus(free, minus(device->small_reserve, small)) : free;
 }
 
 void space_wake(struct slab_store *store)
@@ -38,7 +47,7 @@ void space_wake(struct slab_store *store)
 
 static uint64_t device_free_bytes(const struct device *device)
 {
-    uint64_t slabs = space_data_slabs(device) + device->use_count[USE_READY];
+    uint64_t slabs = space_slabs(device, SLAB_LARGE) + device->ready[SLAB_LARGE];
 
     if (device->fenced)
         return 0;
@@ -160,12 +169,10 @@ static uint32_t large_find(struct device *device, uint32_t blocks, uint32_t *ret
 /* -EAGAIN: one may become ready; somebody is told to prepare it. */
 static int slab_want(struct slab_store *store, struct device *device, enum slab_kind kind)
 {
-    enum slab_kind other = kind == SLAB_LARGE ? SLAB_SMALL : SLAB_LARGE;
-
     if (device->fenced)
         return -ENOSPC;
-    if (!space_data_slabs(device) && !device->use_count[USE_PREPARING] && !device->ready[other] &&
-        !device->ready[kind])
+    if (!space_slabs(device, kind) && !device->use_count[USE_PREPARING] &&
+        !device->ready[SLAB_LARGE] && !device->ready[kind])
         return -ENOSPC;
     device->wanted[kind] = true;
     slab_prepare_kick(store);
@@ -255,7 +262,8 @@ unsigned space_small_device(struct slab_store *store, unsigned turn)
     for (unsigned i = 0; i < store->device_count; i++) {
         const struct device *d = &store->device[(turn + i) % store->device_count];
 
-        if (!d->fenced && (d->small_slab != UINT32_MAX || device_free_bytes(d) > 0))
+        if (!d->fenced && (d->small_slab != UINT32_MAX || d->ready[SLAB_SMALL] ||
+                           d->ready[SLAB_LARGE] || space_slabs(d, SLAB_SMALL)))
             return (turn + i) % store->device_count;
     }
     return turn % store->device_count;
@@ -352,6 +360,7 @@ void slab_store_serve(struct slab_store *store)
         for (uint32_t s = 0; s < d->slab_count; s++)
             slab_settle(d, &d->slabs[s]);
         d->log_reserve = log_reserve(d->slab_count);
+        d->small_reserve = MIN(MAX(d->slab_count / SMALL_SHARE, 1), SMALL_RESERVE_MAX);
         d->small_slab = UINT32_MAX;
         d->run_max = SLAB_BLOCKS;
     }
@@ -455,6 +464,15 @@ static void wait_cancel(struct completion *done)
         completion_post(done, -ECANCELED);
 }
 
+static void wait_add(struct slab_store *store, struct completion *done) /* lock held */
+{
+    done->callee = store;
+    done->cancel = wait_cancel;
+    done->queued = NULL;
+    *store->waiting_last = done;
+    store->waiting_last = &done->queued;
+}
+
 void slab_wait(struct slab_store *store, enum slab_kind kind, struct completion *done)
 {
     SCOPED_LOCK(&store->lock);
@@ -470,11 +488,14 @@ void slab_wait(struct slab_store *store, enum slab_kind kind, struct completion 
         completion_post(done, err);
         return;
     }
-    done->callee = store;
-    done->cancel = wait_cancel;
-    done->queued = NULL;
-    *store->waiting_last = done;
-    store->waiting_last = &done->queued;
+    wait_add(store, done);
+}
+
+void slab_wait_free(struct slab_store *store, struct completion *done)
+{
+    SCOPED_LOCK(&store->lock);
+
+    wait_add(store, done);
 }
 
 enum slab_kind slab_kind_at(const struct slab_store *store, const struct location *at)

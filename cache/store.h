@@ -56,7 +56,9 @@ struct device {
     /* by store->lock */
     uint32_t use_count[USE_COUNT];
     uint32_t ready[SLAB_LOG + 1]; /* READY ones by kind */
+    uint32_t data[SLAB_LOG + 1];  /* DATA ones by kind */
     uint32_t log_reserve;         /* slabs that only the log may take */
+    uint32_t small_reserve;       /* slabs that large extents leave to small records */
     uint32_t large_slab;          /* where the last extent went */
     uint32_t run_max;             /* no large slab in use has a longer free run */
     uint32_t small_slab;          /* open for runs; UINT32_MAX: none */
@@ -92,8 +94,8 @@ void slab_prepare_kick(struct slab_store *store);                            /* 
 bool slab_prepare_now(
     struct slab_store *store); /* lock held, dropped meanwhile; false: nothing to do */
 /* space.c */
-uint32_t
-space_data_slabs(const struct device *device); /* slabs that data may still take; lock held */
+/* Slabs that this kind of data may still take; lock held. */
+uint32_t space_slabs(const struct device *device, enum slab_kind kind);
 unsigned space_small_device(struct slab_store *store,
                             unsigned turn); /* for the next small record */
 void space_wake(struct slab_store *store);  /* lock held; those in slab_wait try again */

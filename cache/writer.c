@@ -5,19 +5,21 @@
  * MiB: 1 writer_push: the piece joins `queue`; writer_pump checksums it and starts its device write
  *   2 the piece that fills an extent also starts the write of its header page (the seal)
  *   3 when all writes of the oldest extent have ended it joins the object, in order
- * Only a full device or one whose next slab is still being prepared keeps pieces in the queue.
+ * Only a full device (then eviction is waited for, a while) or one whose next slab is still being
+ * prepared keeps pieces in the queue.
  * Pieces pushed and not yet on the device are at most WRITER_PIECES_MAX: writer_buffer waits beyond
  * that. A short body is one record in a run that many share (small.c). Nothing here is flushed:
  * finishing tells the committer which devices owe a flush. An error sticks; what was written is
  * free space again, since nothing durable ever refers to it. */
 #include "cache/internal.h"
 
+#include "base/clock.h"
 #include "base/crc64.h"
 
-#define WRITER_PIECES_MAX 4 /* 512 KiB each, per writer */
-#define WRITER_HEADROOM_SHARE                                                                      \
-    32 /* of all space: for blocks of blobs that were begun (design 7)                             \
-        */
+#define WRITER_PIECES_MAX     4    /* 512 KiB each, per writer */
+#define WRITER_HEADROOM_SHARE 64   /* of all space: for blocks (design section 7) */
+#define WRITER_DIRTY_SHARE    16   /* of all space: how far blocks may go above the dirty mark */
+#define WRITER_ROOM_WAIT_MS   5000 /* for eviction, which every failed allocation asks for */
 
 struct piece_write {
     struct extent_piece piece;
@@ -54,8 +56,10 @@ struct writer {
     uint32_t extent_count;
     uint64_t devices; /* bit per device written to */
     unsigned io;
-    bool slab_waiting;
+    bool slab_waiting; /* for a slab, or for room */
     struct completion slab_ready;
+    struct timer room_timer;
+    uint64_t room_until_ns; /* 0: not waiting for room */
     struct small_write small_write;
     struct extent small_extent;
     struct completion small_done;
@@ -241,15 +245,42 @@ static void piece_start(struct writer *w)
         part_seal(w);
 }
 
-static void slab_is_ready(struct completion *done)
+static void slab_is_ready(struct completion *done) /* or will not be: the next allocation tells */
 {
     struct writer *w = container_of(done, struct writer, slab_ready);
 
+    timer_stop(w->loop, &w->room_timer);
     w->slab_waiting = false;
-    if (done->err < 0)
-        writer_fail(w, done->err);
     writer_pump(w);
     writer_settle(w);
+}
+
+static void slab_wait_cancel(struct writer *w)
+{
+    if (w->slab_waiting && w->slab_ready.cancel)
+        w->slab_ready.cancel(&w->slab_ready);
+}
+
+static void room_timer_fired(struct timer *timer)
+{
+    slab_wait_cancel(container_of(timer, struct writer, room_timer));
+}
+
+/* No room just now, but clean bytes that eviction can give: worth waiting for, not for ever. */
+static bool room_wait(struct writer *w)
+{
+    uint64_t now = clock_mono_ns();
+
+    if (w->room_until_ns == 0)
+        w->room_until_ns = now + WRITER_ROOM_WAIT_MS * NS_PER_MS;
+    if (now >= w->room_until_ns || content_stats(w->cache).clean_bytes == 0)
+        return false;
+    w->slab_waiting = true;
+    w->slab_ready = (struct completion){.fn = slab_is_ready, .loop = w->loop};
+    slab_wait_free(w->cache->slabs, &w->slab_ready);
+    w->room_timer.fn = room_timer_fired;
+    timer_start(w->loop, &w->room_timer, w->room_until_ns - now);
+    return true;
 }
 
 static void writer_pump(struct writer *w)
@@ -261,10 +292,11 @@ static void writer_pump(struct writer *w)
             w->slab_waiting = true;
             w->slab_ready = (struct completion){.fn = slab_is_ready, .loop = w->loop};
             slab_wait(w->cache->slabs, SLAB_LARGE, &w->slab_ready);
-        } else if (err < 0) {
-            writer_fail(w, err);
-        } else {
+        } else if (err == 0) {
+            w->room_until_ns = 0;
             piece_start(w);
+        } else if (err != -ENOSPC || !room_wait(w)) {
+            writer_fail(w, err);
         }
     }
     if (w->finish_done && w->err == 0 && !w->queue && w->open) /* the last extent is not full */
@@ -335,15 +367,37 @@ static void writer_settle(struct writer *w)
 
 /* ---- the calls ---- */
 
-int cache_writer_open(struct cache *cache, const struct write_opts *opts, struct writer **ret)
+/* Clean bytes count as room: eviction gives them. What the cloud does not have yet may fill the
+ * devices up to a mark only, so that reads keep some cache; blocks may go above it, so that blobs
+ * that were begun can be finished. Sole bytes have no such mark: nobody would ever take them away.
+ */
+static int room_check(struct cache *cache, const struct write_opts *opts)
 {
     struct slab_space space = slab_space(cache->slabs);
+    struct content_stats content = content_stats(cache);
+    uint64_t usable = space.bytes - MIN(space.bytes, space.reserved_bytes);
+    uint64_t high = cache->conf.dirty_high_bytes ? cache->conf.dirty_high_bytes : usable / 4 * 3;
     uint64_t keep = opts->staged ? 0 : space.bytes / WRITER_HEADROOM_SHARE;
     uint64_t need = opts->bytes < 0 ? EXTENT_BYTES_MAX : (uint64_t)opts->bytes;
-    struct writer *w;
 
-    if (need > 0 && space.free_bytes < need + keep)
+    if (opts->staged)
+        high += space.bytes / WRITER_DIRTY_SHARE;
+    if (need == 0)
+        return 0;
+    if (content.dirty_bytes + content.staged_bytes + need > high)
         return -ENOSPC;
+    if (need <= SMALL_BYTES_MAX) /* small slabs have their own share: the write itself tells */
+        return 0;
+    return space.free_bytes + content.clean_bytes < need + keep ? -ENOSPC : 0;
+}
+
+int cache_writer_open(struct cache *cache, const struct write_opts *opts, struct writer **ret)
+{
+    struct writer *w;
+    int err = room_check(cache, opts);
+
+    if (err < 0)
+        return err;
     w = xcalloc(1, sizeof(*w));
     w->cache = cache;
     w->loop = loop_current();
@@ -420,8 +474,7 @@ struct writer *writer_abort(struct writer *w)
     assert(loop_is_mine(w->loop) && !w->buffer_done && !w->finish_done);
     w->aborted = true;
     writer_fail(w, -ECANCELED);
-    if (w->slab_waiting && w->slab_ready.cancel)
-        w->slab_ready.cancel(&w->slab_ready);
+    slab_wait_cancel(w);
     writer_settle(w);
     return NULL;
 }
