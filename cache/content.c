@@ -50,18 +50,11 @@ struct content *content_close(struct content *content)
     return NULL;
 }
 
-static void on_low(void *arg)
-{
-    struct cache *cache = arg;
-
-    keeper_call(cache->content->keeper, KEEP_EVICT);
-}
-
 int content_start(struct cache *cache)
 {
     int err;
 
-    slab_on_low(cache->slabs, evict_low_bytes(cache), on_low, cache);
+    evict_start(cache);
     keeper_call(cache->content->keeper, KEEP_REAP);
     err = filler_start(cache->content->filler);
     return err ? err : keeper_start(cache->content->keeper);

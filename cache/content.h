@@ -146,6 +146,7 @@ void evict_touch(struct evict *evict, struct object_id id, uint32_t index);
 void evict_extent(struct change *change, struct object *object, uint32_t index);
 void evict_run(struct cache *cache); /* keeper's thread */
 uint64_t evict_low_bytes(struct cache *cache);
+void evict_start(struct cache *cache); /* told by the slab store from now on */
 
 /* ---- compact.c ---- */
 void compact_run(struct cache *cache); /* keeper's thread */

@@ -11,9 +11,12 @@
 #include "cache/evict_policy.h"
 #include "cache/metrics.h"
 
-#define EVICT_BATCH      64 /* extents per change */
-#define EVICT_LOW_SHARE  32 /* eviction starts when less than one in so many bytes is free, */
-#define EVICT_HIGH_SHARE 16 /* and goes on until this part is */
+#define EVICT_BATCH 64 /* extents per change */
+/* Eviction starts when less than one in EVICT_LOW_SHARE bytes is free and goes on until one in
+ * EVICT_HIGH_SHARE is. It starts before writers are refused (WRITER_HEADROOM_SHARE, 32). */
+#define EVICT_LOW_SHARE  24
+#define EVICT_HIGH_SHARE 16
+#define EVICT_MUST_BYTES MIB(64) /* when an allocation failed whatever the sums say */
 
 struct evict {
     struct cache *cache;
@@ -21,6 +24,7 @@ struct evict {
     struct evict_policy *policy;
     struct evict_item **buckets;
     size_t bucket_count, count;
+    _Atomic bool must; /* space is low, or scattered so that an allocation failed */
 };
 
 /* ---- the book ---- */
@@ -258,17 +262,32 @@ void evict_run(struct cache *cache)
     uint64_t high = space.bytes / EVICT_HIGH_SHARE;
     int n = 1;
 
+    if (atomic_exchange(&content->evict->must, false) && space.free_bytes >= high)
+        n = evict_batch(cache, EVICT_MUST_BYTES);
     while (n > 0 && !keeper_stopping(content->keeper) && space.free_bytes < high) {
         n = evict_batch(cache, high - space.free_bytes);
         space = slab_space(cache->slabs);
     }
     if (n < 0)
         log_error("eviction failed", KV_ERR(n));
-    if (space.free_bytes < high)
+    if (n == 0)
         keeper_call(content->keeper, KEEP_COMPACT); /* room may be tied up in sparse small slabs */
 }
 
 uint64_t evict_low_bytes(struct cache *cache)
 {
     return slab_space(cache->slabs).bytes / EVICT_LOW_SHARE;
+}
+
+static void on_low(void *arg)
+{
+    struct cache *cache = arg;
+
+    cache->content->evict->must = true;
+    keeper_call(cache->content->keeper, KEEP_EVICT);
+}
+
+void evict_start(struct cache *cache)
+{
+    slab_on_low(cache->slabs, evict_low_bytes(cache), on_low, cache);
 }

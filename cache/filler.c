@@ -369,9 +369,7 @@ static void filler_store_all(struct filler *filler)
 
         if (err)
             STAT_INC(fills_not_kept);
-        if (err == -ENOSPC)
-            keeper_call(filler->cache->content->keeper, KEEP_EVICT);
-        else if (err)
+        if (err && err != -ENOSPC) /* eviction knows: the slab store told it */
             log_warn_limited("bytes from the cloud could not be kept", KV_ERR(err));
         fill_done(fill);
     }

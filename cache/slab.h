@@ -109,8 +109,8 @@ struct slab_space {
         reserved_bytes; /* payload; reserved: kept for the log, not in free */
 };
 struct slab_space slab_space(const struct slab_store *store);
-/* fn is called (any thread, no lock held) when an allocation finds less than `low` bytes free:
- * evict. */
+/* fn is called (any thread, no lock held) when an allocation finds less than `low` bytes free or
+ * fails: evict. */
 void slab_on_low(struct slab_store *store, uint64_t low, void (*fn)(void *arg), void *arg);
 
 /* Room for one extent of `length` payload bytes and its header page. -ENOSPC: evict first. -EAGAIN:

@@ -370,13 +370,13 @@ void slab_store_serve(struct slab_store *store)
 
 /* ---- the calls ---- */
 
-static void tell_if_low(struct slab_store *store)
+static void tell_if_low(struct slab_store *store, bool refused)
 {
     void (*fn)(void *arg) = NULL;
     void *arg = NULL;
 
     pthread_mutex_lock(&store->lock);
-    if (store->low_fn && free_bytes(store) < store->low_bytes) {
+    if (store->low_fn && (refused || free_bytes(store) < store->low_bytes)) {
         fn = store->low_fn;
         arg = store->low_arg;
     }
@@ -396,7 +396,7 @@ int slab_alloc_large(struct slab_store *store, uint32_t length, struct location 
     for (int i = 0; err == -EAGAIN && !store->workers && i < PREPARE_TRIES_MAX; i++)
         err = slab_prepare_now(store) ? large_alloc_any(store, blocks, ret) : -ENOSPC;
     pthread_mutex_unlock(&store->lock);
-    tell_if_low(store);
+    tell_if_low(store, err == -ENOSPC);
     return err;
 }
 
@@ -411,7 +411,7 @@ int slab_alloc_run(struct slab_store *store, unsigned device, uint32_t bytes, ui
     for (int i = 0; err == -EAGAIN && !store->workers && i < PREPARE_TRIES_MAX; i++)
         err = slab_prepare_now(store) ? run_alloc(store, device, bytes, live, ret) : -ENOSPC;
     pthread_mutex_unlock(&store->lock);
-    tell_if_low(store);
+    tell_if_low(store, err == -ENOSPC);
     return err;
 }
 

@@ -200,12 +200,19 @@ static inline void world_commit(struct world *w, struct change *change)
 
 /* ---- content ---- */
 
+static inline uint64_t pattern_word(uint64_t seed, uint64_t word)
+{
+    return (seed * 0x9E3779B97F4A7C15ULL ^ word) * 0xD6E8FEB86659FD93ULL;
+}
+
 static inline void pattern_fill(char *into, uint64_t seed, uint64_t at, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        uint64_t h = (seed * 0x9E3779B97F4A7C15ULL ^ (at + i) / 8) * 0xD6E8FEB86659FD93ULL;
+    for (size_t i = 0; i < n;) {
+        uint64_t word = pattern_word(seed, (at + i) / 8);
+        size_t skip = (at + i) % 8, take = MIN(8 - skip, n - i);
 
-        into[i] = (char)(h >> ((at + i) % 8 * 8));
+        memcpy(into + i, (const char *)&word + skip, take);
+        i += take;
     }
 }
 

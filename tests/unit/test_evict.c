@@ -62,6 +62,32 @@ static void test_evict__knows_clean_extents_after_a_restart(void **state)
     world_free(w);
 }
 
+static void test_evict__starts_before_writers_are_refused(void **state)
+{
+    struct world *w = world_new(8, 0);
+    uint64_t clean = 1000;
+    struct write_opts opts = {.bytes = EXTENT_BYTES_MAX};
+    struct writer *writer;
+    unsigned n;
+
+    world_start(w);
+    for (unsigned i = 0; i < 2; i++) { /* more than the devices hold: never a refusal */
+        fill_devices(w, OBJECT_CLEAN, &clean, &n, slab_space(w->cache.slabs).bytes / 20);
+        clean += n;
+        for (unsigned k = 0; k < 30; k++) {
+            struct object *object = world_object(w, ++clean, LENGTH);
+
+            world_link(w, object, clean, OBJECT_CLEAN);
+            world_clean(w, object, clean);
+            object_unref(object);
+            WORLD_UNTIL(w, world_free_bytes(w) >= evict_low_bytes(&w->cache));
+            assert_int_equal(cache_writer_open(&w->cache, &opts, &writer), 0);
+            writer_abort(writer);
+        }
+    }
+    world_free(w);
+}
+
 /* S5: taken, but its slot stays until the change is durable and the reader is done. */
 static void test_evict__slot_waits_for_durability_and_readers(void **state)
 {
@@ -210,6 +236,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_evict__makes_room_from_clean_extents_only),
         cmocka_unit_test(test_evict__knows_clean_extents_after_a_restart),
+        cmocka_unit_test(test_evict__starts_before_writers_are_refused),
         cmocka_unit_test(test_evict__slot_waits_for_durability_and_readers),
         cmocka_unit_test(test_evict__dirty_again_before_its_turn_stays),
         cmocka_unit_test(test_evict__failed_change_puts_it_back),

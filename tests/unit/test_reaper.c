@@ -79,7 +79,7 @@ static void test_reaper__shared_objects_survive(void **state)
     for (unsigned i = 0; i < OBJECTS; i++)
         assert_int_equal(objects[i]->link_count, i < 10 ? 1 : 0);
     drop_objects(objects);
-    assert_int_equal(content_stats(&w->cache).dirty_bytes, 10 * LENGTH);
+    WORLD_UNTIL(w, content_stats(&w->cache).dirty_bytes == 10 * LENGTH);
     world_drop(w, 200);
     reaped(w);
     WORLD_UNTIL(w, world_rows(w, FAM_OBJECTS) == 0);
@@ -140,7 +140,7 @@ static void test_reaper__guarded_manifest_goes_only_after_a_crash(void **state)
     world_start(w);
     reaped(w);
     assert_int_equal(world_rows(w, FAM_MANIFESTS), 1);
-    assert_int_equal(content_stats(&w->cache).dirty_bytes, 3 * LENGTH);
+    WORLD_UNTIL(w, content_stats(&w->cache).dirty_bytes == 3 * LENGTH);
     world_free(w);
 }
 
