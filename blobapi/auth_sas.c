@@ -299,16 +299,6 @@ static enum az_error rights_check(const struct sas *sas, const struct auth_need 
     return rights & enough ? AZ_OK : AZ_AUTHORIZATION_PERMISSION_MISMATCH;
 }
 
-/* They become response headers: nothing in them may end a header line. */
-static bool overrides_valid(const struct sas *sas)
-{
-    for (unsigned f = SAS_RSCC; f <= SAS_RSCT; f++)
-        for (size_t i = 0; i < sas->fields[f].len; i++)
-            if ((unsigned char)sas->fields[f].base[i] < 0x20 || sas->fields[f].base[i] == 0x7f)
-                return false;
-    return true;
-}
-
 static struct granted grant(const struct sas *sas, uint32_t rights)
 {
     struct granted granted = {
@@ -349,8 +339,6 @@ enum az_error sas_check(const struct auth_request *request, struct granted *ret,
         (error = protocol_check(&sas, request->tls, ret_detail)) != AZ_OK ||
         (error = rights_check(&sas, &request->need, rights)) != AZ_OK)
         return error;
-    if (sas.kind == SAS_KIND_SERVICE && !overrides_valid(&sas))
-        return AZ_INVALID_QUERY_PARAMETER_VALUE;
     *ret = grant(&sas, rights);
     return AZ_OK;
 }

@@ -85,6 +85,17 @@ static int decoded(struct span text, struct arena *arena, struct span *ret)
     return 0;
 }
 
+/* Values go into XML and headers of answers: text without control characters. */
+static bool is_text(struct span value)
+{
+    size_t units;
+
+    for (size_t i = 0; i < value.len; i++)
+        if ((unsigned char)value.base[i] < 0x20 || value.base[i] == 0x7f)
+            return false;
+    return utf8_units(value, &units) == 0;
+}
+
 static enum az_error query_parse(struct target *target, struct arena *arena)
 {
     struct query_param *params;
@@ -106,6 +117,8 @@ static enum az_error query_parse(struct target *target, struct arena *arena)
         p->raw = value.base ? value : span_from(pair.base + pair.len, 0);
         if (decoded(name, arena, &p->name) < 0 || decoded(p->raw, arena, &p->value) < 0)
             return AZ_REQUEST_URL_FAILED_TO_PARSE;
+        if (!is_text(p->value))
+            return AZ_INVALID_QUERY_PARAMETER_VALUE;
         p->name = lower_case(p->name, arena);
         target->param_count++;
     }

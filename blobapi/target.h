@@ -22,9 +22,10 @@
 #define BLOB_NAME_SEGMENTS_MAX 254
 
 struct query_param {
-    struct span name;  /* decoded, lower-case */
-    struct span value; /* decoded; '+' stays '+'. len 0 for "name" and "name=" */
-    struct span raw;   /* the value as sent */
+    struct span name; /* decoded, lower-case */
+    struct span
+        value; /* decoded; '+' stays '+'; no control characters. len 0 for "name" and "name=" */
+    struct span raw; /* the value as sent */
 };
 
 struct target {
@@ -43,6 +44,7 @@ struct target {
  * path style. A blob without a container segment is in $root (host style only, without restype).
  * AZ_INVALID_URI: not UTF-8, a broken escape, no leading '/'. AZ_RESOURCE_NOT_FOUND: no such
  * account. AZ_REQUEST_URL_FAILED_TO_PARSE: a broken escape in the query, or too many parameters.
+ * AZ_INVALID_QUERY_PARAMETER_VALUE: a value that is not UTF-8 or holds a control character.
  * AZ_OUT_OF_RANGE_INPUT: length of a name. AZ_INVALID_RESOURCE_NAME: characters of a name.
  * On an error *ret is filled as far as parsing came (account NULL or not), for the log. */
 enum az_error target_parse(const struct accounts *accounts, struct span host, struct span target,

@@ -153,6 +153,14 @@ put("blob name: 255 segments", 400, "OutOfRangeInput", path="/{c}/" + "a/" * 254
 signed("query: broken escape", 400, "RequestUrlFailedToParse", "GET", "/{c}?restype=container&comp=list&prefix=%zz")
 signed("query: broken escape in a name", 400, "RequestUrlFailedToParse", "GET",
        "/{c}?restype=container&comp=list&%z=1")
+for escape in ("%00", "%0A", "%1F", "%7F"):
+    signed(f"query: control character {escape}", 400, "InvalidQueryParameterValue", "GET",
+           "/{c}?restype=container&comp=list&prefix=a" + escape)
+    signed(f"query: marker with {escape}", 400, "InvalidQueryParameterValue", "GET",
+           "/{c}?restype=container&comp=list&marker=a" + escape)
+for name in ("prefix", "delimiter"):
+    signed(f"query: {name} that is not UTF-8", 400, "InvalidQueryParameterValue", "GET",
+           "/{c}?restype=container&comp=list&" + name + "=%FF")
 signed("query: 65 parameters", 400, "RequestUrlFailedToParse", "GET",
        "/{c}/b?" + "&".join(f"a{i}=1" for i in range(65)))
 for path in ("/{c}/b?comp=nonsense", "/{c}?restype=container&comp=nonsense", "/?comp=nonsense", "/{c}/b?comp=list",

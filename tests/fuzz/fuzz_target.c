@@ -31,7 +31,8 @@ static void target_check(const struct target *target, struct arena *arena)
         !span_eq(span_from(plain + len - target->blob.len, target->blob.len), target->blob))
         abort();
     for (unsigned i = 0; i < target->param_count; i++)
-        if (target->params[i].value.len > target->params[i].raw.len)
+        if (target->params[i].value.len > target->params[i].raw.len ||
+            memchr(target->params[i].value.base, '\n', target->params[i].value.len))
             abort();
 }
 

@@ -168,6 +168,10 @@ static void test_target__refuses_what_it_cannot_read(void **unused)
         {"127.0.0.1", "/contoso/%C3%A9%C3%A9%C3%A9", AZ_INVALID_RESOURCE_NAME},
         {"127.0.0.1", "/contoso/ctr?a=%", AZ_REQUEST_URL_FAILED_TO_PARSE},
         {"127.0.0.1", "/contoso/ctr?%zz=1", AZ_REQUEST_URL_FAILED_TO_PARSE},
+        {"127.0.0.1", "/contoso/ctr?a=%00", AZ_INVALID_QUERY_PARAMETER_VALUE},
+        {"127.0.0.1", "/contoso/ctr?a=b%0D%0Ac", AZ_INVALID_QUERY_PARAMETER_VALUE},
+        {"127.0.0.1", "/contoso/ctr?a=%7F", AZ_INVALID_QUERY_PARAMETER_VALUE},
+        {"127.0.0.1", "/contoso/ctr?a=%FF", AZ_INVALID_QUERY_PARAMETER_VALUE},
     };
 
     for (size_t i = 0; i < countof(rows); i++)
