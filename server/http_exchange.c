@@ -60,7 +60,6 @@ void http_read_more(struct http_conn *conn)
             http_wait_for(conn, WAIT_BODY);
         http_want_read(conn, true);
     } else if (err == 0 || err == -EBADMSG) {
-        conn->keep_alive &= !err;
         call_done(conn, &conn->read_done, err);
     } else {
         http_gone(conn, -ECANCELED);

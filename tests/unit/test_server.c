@@ -286,18 +286,25 @@ static void test_server__malformed_heads_get_the_services_error(void **state)
 
 static void test_server__continue_comes_only_with_the_first_read(void **state)
 {
+    static char body[10001];
     struct answer a;
     char byte;
     int fd = client();
 
-    client_say(fd, PUT("/hold", "Content-Length: 5\r\nExpect: 100-continue\r\n"));
+    memset(body, 'x', sizeof(body) - 1); /* three reads */
+    client_say(fd, PUT("/hold", "Content-Length: 10000\r\nExpect: 100-continue\r\n"));
     eventually(atomic_load(&fix.held));
     assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT), -1);
     hold_release();
     client_head(fd, &a);
     assert_int_equal(a.status, 100);
-    client_say(fd, "hello");
-    client_expect(fd, 200, "hello");
+    for (int i = 0; i < 10000; i += 1000) {
+        int64_t before = STAT_READ(server_received_bytes);
+
+        client_send(fd, span_from(body, 1000));
+        eventually(STAT_READ(server_received_bytes) == before + 1000);
+    }
+    client_expect(fd, 200, body);
     client_say(fd, GET("/bytes/0"));
     client_expect(fd, 200, "");
     close(fd);

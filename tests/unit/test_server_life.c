@@ -79,6 +79,45 @@ static void test_server__a_stalled_body_is_told_to_the_handler(void **state)
     fixture_close();
 }
 
+/* Real time plus what the test adds. */
+static _Atomic uint64_t ahead_ns;
+
+static uint64_t ahead_mono(void *arg)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * NS_PER_SEC + (uint64_t)now.tv_nsec + ahead_ns;
+}
+
+static int64_t ahead_wall(void *arg)
+{
+    return (int64_t)ahead_mono(arg);
+}
+
+static void test_server__each_byte_of_a_body_restarts_its_timer(void **state)
+{
+    static const struct clock_source source = {.mono_ns = ahead_mono, .wall_ns = ahead_wall};
+    int fd;
+
+    clock_set_source(&source);
+    open_with((struct server_limits){.body_idle_ms = 100000});
+    fd = client();
+    client_say(fd, "PUT /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
+    eventually(fix.started == 1);
+    for (int i = 0; i < 5; i++) {
+        int64_t before = STAT_READ(server_received_bytes);
+
+        ahead_ns += 60 * NS_PER_SEC; /* twice is over the limit */
+        client_send(fd, span_from("hello" + i, 1));
+        eventually(STAT_READ(server_received_bytes) == before + 1);
+    }
+    client_expect(fd, 200, "hello");
+    close(fd);
+    fixture_close();
+    clock_set_source(NULL);
+}
+
 static void test_server__a_client_that_takes_nothing_times_out(void **state)
 {
     int fd;
@@ -443,6 +482,7 @@ int main(void)
         cmocka_unit_test(test_server__trickling_bytes_do_not_extend_the_head),
         cmocka_unit_test(test_server__an_idle_connection_times_out),
         cmocka_unit_test(test_server__a_stalled_body_is_told_to_the_handler),
+        cmocka_unit_test(test_server__each_byte_of_a_body_restarts_its_timer),
         cmocka_unit_test(test_server__a_client_that_takes_nothing_times_out),
         cmocka_unit_test(test_server__a_handler_at_work_is_not_timed),
         cmocka_unit_test(test_server__a_lingering_client_is_cut),
