@@ -27,6 +27,7 @@ struct fetch {
 };
 #define FETCH(o) container_of(o, struct fetch, op)
 
+static struct next fetch_ready(struct op *op);
 static struct next fetch_send(struct op *op);
 static struct next fetch_answered(struct op *op);
 static struct next fetch_again(struct op *op);
@@ -46,6 +47,12 @@ static int fetch_body(struct wan *wan, struct span bytes)
     return f->err ? f->err : sink_take(f->sink, wan, bytes);
 }
 
+static struct next fetch_ready(struct op *op)
+{
+    sink_await(FETCH(op)->sink, &op->done);
+    return AWAIT(fetch_send);
+}
+
 static struct next fetch_send(struct op *op)
 {
     struct fetch *f = FETCH(op);
@@ -54,6 +61,8 @@ static struct next fetch_send(struct op *op)
     struct container *container = NULL;
     struct wan *wan = &f->wan;
 
+    if (f->upstream->stopping)
+        return fetch_end(f, -EHOSTUNREACH);
     if (cache_container_by_id(f->upstream->conf.cache, source.container, &container))
         return fetch_end(f, -ESTALE); /* the container went meanwhile */
     f->left_bytes = left.len;
@@ -158,5 +167,5 @@ void fetch_start(struct remote *remote, struct sink *sink, void (*over)(void *ar
     f->pause.fn = fetch_pause_over;
     f->upstream->active++;
     op_init(&f->op, client_loop(remote->client), fetch_free);
-    op_start(&f->op, GO(fetch_send));
+    op_start(&f->op, GO(fetch_ready));
 }

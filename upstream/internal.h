@@ -75,6 +75,10 @@ struct sink;
  * beyond the fill is dropped but counts in the checksum. Errors of cache_fill_begin. */
 int sink_new(struct upstream *upstream, struct blob *blob, struct range range,
              struct sink **ret) must_check;
+/* Fills get their buffers in turn. A GET is sent only when its fill has them: bodies that wait
+ * would keep connections from those whose turn it is. */
+bool sink_has_room(struct sink *sink);
+void sink_await(struct sink *sink, struct completion *done);
 void sink_ask_check(struct sink *sink, struct wan *wan); /* the headers that ask for a checksum */
 /* The head of a GET that feeds it has come. -EPROTO: another range than asked for. */
 int sink_head(struct sink *sink, struct wan *wan) must_check;

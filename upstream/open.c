@@ -33,7 +33,7 @@ struct open {
     enum open_event awaits;
     bool headed, ended;
     int wan_err;
-    struct sink *sink;
+    struct sink *sink, *later;
     bool sink_ready; /* body bytes may go on: into the sink, or nowhere without one */
     struct blob *blob;
     struct timer pause;
@@ -223,6 +223,8 @@ static void open_begin_fill(struct open *o)
     o->err = sink_head(o->sink, &o->wan);
     if (o->err)
         sink_end(TAKE(o->sink), o->err);
+    else if (!sink_has_room(o->sink))
+        o->later = TAKE(o->sink); /* the body is let go and fetched when its turn comes */
 }
 
 static struct next open_learned(struct op *op)
@@ -245,6 +247,8 @@ static struct next open_body(struct op *op)
 {
     struct open *o = OPEN(op);
 
+    if (o->later)
+        fetch_start(o->remote, TAKE(o->later), NULL, NULL);
     if (!o->sink)
         return FINISH;
     if (sink_complete(o->sink) || o->flight.upstream->stopping)
@@ -293,6 +297,7 @@ static void open_release(struct completion *over)
         cache_ask_end(o->flight.upstream->conf.cache, &o->asked);
     if (o->flight.listed)
         flight_answer(&o->flight, -ECANCELED, NULL);
+    assert(!o->later);
     if (o->sink)
         sink_end(o->sink, -ECANCELED);
     if (o->blob)

@@ -26,8 +26,9 @@ struct sink {
     /* Back-pressure: the fill tells any thread; `hop` brings it to ours. */
     struct completion hop;
     _Atomic bool hopping;
-    bool waiting, ended; /* ended while hopping: the hop frees */
+    bool ended; /* while hopping: the hop frees */
     struct wan *feeder;
+    struct completion *room; /* sink_await's */
 };
 
 static void sink_free(struct sink *sink)
@@ -35,6 +36,19 @@ static void sink_free(struct sink *sink)
     md5_free(sink->md5);
     blob_unref(sink->blob);
     free(sink);
+}
+
+bool sink_has_room(struct sink *sink)
+{
+    return fill_append(sink->fill, (struct span){NULL, 0}) != -EAGAIN;
+}
+
+void sink_await(struct sink *sink, struct completion *done)
+{
+    if (sink_has_room(sink))
+        completion_post(done, 0);
+    else
+        sink->room = done;
 }
 
 static void sink_resumed(struct completion *hop)
@@ -46,7 +60,8 @@ static void sink_resumed(struct completion *hop)
         sink_free(sink);
         return;
     }
-    sink->waiting = false;
+    if (sink->room && sink_has_room(sink))
+        completion_post(TAKE(sink->room), 0);
     if (sink->feeder)
         wan_resume(sink->feeder);
 }
@@ -159,12 +174,8 @@ int sink_take(struct sink *sink, struct wan *wan, struct span bytes)
         return -EPROTO;
     sink->feeder = wan;
     err = mine.len ? fill_append(sink->fill, mine) : 0;
-    if (err == -EAGAIN) {
-        sink->waiting = true;
-        return WAN_PAUSE;
-    }
     if (err)
-        return err;
+        return err == -EAGAIN ? WAN_PAUSE : err;
     if (sink->want == RANGE_CRC64)
         sink->crc = crc64(sink->crc, bytes.base, bytes.len);
     else if (sink->want == RANGE_MD5)
