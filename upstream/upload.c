@@ -180,7 +180,9 @@ bool sending_crc_refused(struct sending *s, enum upload_operation operation,
 {
     if (s->remote->upload_crc64_refused || (operation != OP_CONTENT && operation != OP_BLOCK) ||
         (!span_eq(answer->code, SPAN("UnsupportedHeader")) &&
-         !span_eq(answer->code, SPAN("FeatureNotSupported"))))
+         !span_eq(answer->code, SPAN("FeatureNotSupported")) &&
+         /* Azurite counts x-ms-blob-content-md5, which says what to store, as a second checksum. */
+         !span_eq(answer->code, SPAN("BothCrc64AndMd5HeaderPresent"))))
         return false;
     s->remote->upload_crc64_refused = true;
     log_info("the cloud takes no CRC64 with uploads", KV_SPAN("account", s->remote->account->name));
