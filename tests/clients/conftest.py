@@ -1,0 +1,54 @@
+"""One Azurite and one Hearth in front of it for all client tests; each test takes a container of its own."""
+import os
+import sys
+import uuid
+
+import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
+from support.box import ACCOUNT, KEY, Azurite, Box  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory):
+    azurite = Azurite(tmp_path_factory.mktemp("azurite")).start()
+    yield azurite
+    azurite.stop()
+
+
+@pytest.fixture(scope="session")
+def box(tmp_path_factory, cloud):
+    box = Box(tmp_path_factory.mktemp("box"), cloud=cloud.endpoint, size="3GiB", memory="512MiB",
+              account='aliases = { "acct.blob.cache.test" }').start()
+    yield box
+    code = box.stop()
+    assert code == 0, box.text()[-4000:]
+
+
+@pytest.fixture(scope="session")
+def service(box):
+    from azure.storage.blob import BlobServiceClient
+    return BlobServiceClient(box.endpoint, credential={"account_name": ACCOUNT, "account_key": KEY})
+
+
+@pytest.fixture(scope="session")
+def cloud_service(cloud):
+    from azure.storage.blob import BlobServiceClient
+    return BlobServiceClient(cloud.endpoint, credential={"account_name": ACCOUNT, "account_key": KEY})
+
+
+@pytest.fixture
+def container(service):
+    """A new container's name; what is in it stays for the session."""
+    name = "c" + uuid.uuid4().hex[:12]
+    service.create_container(name)
+    return name
+
+
+@pytest.fixture(scope="session")
+def sas():
+    from datetime import datetime, timedelta
+    from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
+    return generate_account_sas(ACCOUNT, KEY, ResourceTypes(service=True, container=True, object=True),
+                                AccountSasPermissions(read=True, write=True, delete=True, list=True, add=True,
+                                                      create=True), datetime.utcnow() + timedelta(days=1))

@@ -1,0 +1,54 @@
+// @azure/storage-blob against a box: argv: endpoint account key container. Prints "ok NAME" per flow; throws on the first fault.
+const { BlobServiceClient, StorageSharedKeyCredential } = require(process.env.NPM + "/@azure/storage-blob");
+const assert = require("node:assert");
+const { Readable } = require("node:stream");
+const [endpoint, account, key, name] = process.argv.slice(2);
+const service = new BlobServiceClient(endpoint, new StorageSharedKeyCredential(account, key), { retryOptions: { maxTries: 1 } });
+const container = service.getContainerClient(name);
+const bytes = (n, seed) => { const b = Buffer.alloc(n); let x = seed * 2654435761 >>> 0; for (let i = 0; i < n; i++) { x = (x * 1664525 + 1013904223) >>> 0; b[i] = x >>> 24; } return b; };
+const code = async (p) => { try { await p; return "none"; } catch (e) { return `${e.statusCode} ${e.code}`; } };
+
+const flows = {
+  async upload_and_properties() {
+    const blob = container.getBlockBlobClient("js/small");
+    await blob.upload("hello", 5, { metadata: { a: "1" }, blobHTTPHeaders: { blobContentType: "text/plain" } });
+    const p = await blob.getProperties();
+    assert.deepStrictEqual([p.contentLength, p.metadata.a, p.contentType, p.blobType], [5, "1", "text/plain", "BlockBlob"]);
+    assert.strictEqual((await blob.downloadToBuffer()).toString(), "hello");
+  },
+  async staged_stream() {
+    const blob = container.getBlockBlobClient("js/stream"), data = bytes(20 * 1024 * 1024 + 5, 1);
+    await blob.uploadStream(Readable.from([data]), 4 * 1024 * 1024, 5);
+    assert.ok((await blob.downloadToBuffer(0, undefined, { concurrency: 5, blockSize: 3 * 1024 * 1024 })).equals(data));
+  },
+  async ranges() {
+    const blob = container.getBlockBlobClient("js/ranges"), data = bytes(300000, 2);
+    await blob.uploadData(data);
+    assert.ok((await blob.downloadToBuffer(65530, 100)).equals(data.subarray(65530, 65630)));
+    const md5 = await blob.download(0, 100000, { rangeGetContentMD5: true });
+    assert.strictEqual(Buffer.from(md5.contentMD5).toString("hex"), require("crypto").createHash("md5").update(data.subarray(0, 100000)).digest("hex"));
+    const crc = await blob.download(0, 100000, { rangeGetContentCrc64: true });
+    assert.strictEqual(crc.contentCrc64.length, 8);
+    assert.strictEqual(await code(blob.download(300000, 1)), "416 InvalidRange");
+  },
+  async lists() {
+    for (const n of ["l/a", "l/b/1", "l/b/2", "l/c"]) await container.getBlockBlobClient(n).upload("x", 1);
+    const seen = [];
+    for await (const page of container.listBlobsByHierarchy("/", { prefix: "l/" }).byPage({ maxPageSize: 2 }))
+      seen.push(...page.segment.blobPrefixes.map((p) => p.name), ...page.segment.blobItems.map((b) => b.name));
+    assert.deepStrictEqual(seen.sort(), ["l/a", "l/b/", "l/c"]);
+  },
+  async conditions() {
+    const blob = container.getBlockBlobClient("js/cond");
+    const { etag } = await blob.upload("1", 1);
+    assert.strictEqual(await code(blob.upload("2", 1, { conditions: { ifNoneMatch: "*" } })), "409 BlobAlreadyExists");
+    await blob.upload("2", 1, { conditions: { ifMatch: etag } });
+    assert.strictEqual(await code(blob.upload("3", 1, { conditions: { ifMatch: etag } })), "412 ConditionNotMet");
+    assert.strictEqual(await code(container.getBlockBlobClient("js/none").getProperties()), "404 BlobNotFound");
+  },
+  async account_info() {
+    assert.strictEqual((await service.getAccountInfo()).accountKind, "StorageV2");
+    await service.getProperties();
+  },
+};
+(async () => { for (const [n, f] of Object.entries(flows)) { await f(); console.log("ok " + n); } })().catch((e) => { console.error(e); process.exit(1); });

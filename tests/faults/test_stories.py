@@ -1,0 +1,167 @@
+"""The stories of the README as a user lives them: outage, crash, wipe. Real processes, a real client."""
+import random
+import threading
+
+import pytest
+from azure.core.exceptions import AzureError
+from azure.storage.blob import BlobBlock, BlobServiceClient
+
+from support.box import ACCOUNT, KEY, Azurite, Box, wait_until
+from support.oracle import Ledger, payload
+
+
+def client(endpoint, **options):
+    return BlobServiceClient(endpoint, credential={"account_name": ACCOUNT, "account_key": KEY}, retry_total=0, **options)
+
+
+@pytest.fixture
+def cloud(tmp_path):
+    azurite = Azurite(tmp_path / "azurite").start()
+    yield azurite
+    azurite.stop()
+
+
+@pytest.fixture
+def box(tmp_path, cloud):
+    box = Box(tmp_path / "box", cloud=cloud.endpoint).start()
+    yield box
+    box.kill()
+
+
+def data_of(name, n=300000):
+    return random.Random(name).randbytes(n)
+
+
+def test_outage__reads_and_writes_go_on_and_arrive_when_the_cloud_is_back(box, cloud):
+    service, far = client(box.endpoint), client(cloud.endpoint)
+    c = service.create_container("ckpt")
+    for i in range(5):
+        c.upload_blob(f"before/{i}", data_of(i))
+    wait_until(box.drained, what="write-back")
+    cloud.stop()
+    for i in range(5):
+        assert c.download_blob(f"before/{i}").readall() == data_of(i)
+        c.upload_blob(f"during/{i}", data_of(100 + i), metadata={"i": str(i)})
+    c.upload_blob("before/0", b"newer", overwrite=True)
+    c.delete_blob("before/1")
+    assert c.download_blob("before/0").readall() == b"newer"
+    cloud.start()
+    wait_until(box.drained, seconds=120, what="write-back after the outage")
+    there = {b.name: b.size for b in far.get_container_client("ckpt").list_blobs()}
+    assert there == {**{f"before/{i}": 300000 for i in (2, 3, 4)}, "before/0": 5,
+                     **{f"during/{i}": 300000 for i in range(5)}}
+    for i in range(5):
+        blob = far.get_blob_client("ckpt", f"during/{i}")
+        assert blob.download_blob().readall() == data_of(100 + i)
+        assert blob.get_blob_properties().metadata == {"i": str(i)}
+
+
+def test_crash__every_acknowledged_block_and_blob_is_there_and_the_queue_goes_on(box, cloud):
+    service, far = client(box.endpoint), client(cloud.endpoint)
+    c = service.create_container("ckpt")
+    cloud.stop()
+    c.upload_blob("done", data_of("done"))
+    blob = service.get_blob_client("ckpt", "half")
+    for n in range(4):
+        blob.stage_block(f"{n:04d}", data_of(n))
+    etag = c.get_blob_client("done").get_blob_properties().etag
+    box.kill()
+    box.start()
+    assert c.download_blob("done").readall() == data_of("done")
+    assert c.get_blob_client("done").get_blob_properties().etag == etag
+    _, uncommitted = blob.get_block_list("uncommitted")
+    assert [(b.id, b.size) for b in uncommitted] == [(f"{n:04d}", 300000) for n in range(4)]
+    blob.commit_block_list([BlobBlock(f"{n:04d}") for n in range(4)])
+    cloud.start()
+    wait_until(box.drained, seconds=120, what="write-back after the crash")
+    want = b"".join(data_of(n) for n in range(4))
+    assert far.get_blob_client("ckpt", "half").download_blob().readall() == want
+    assert far.get_blob_client("ckpt", "done").download_blob().readall() == data_of("done")
+    assert box.stop() == 0
+    assert box.check() == []
+
+
+def test_wipe__a_download_fetches_from_the_cloud_once(box, cloud):
+    service = client(box.endpoint)
+    c = service.create_container("ckpt")
+    names = [f"shard-{i}" for i in range(6)]
+    for n in names:
+        c.upload_blob(n, data_of(n, 1 << 20))
+    wait_until(box.drained, what="write-back")
+    box.stop()
+    box.wipe()
+    box.start()
+
+    def read_all():
+        assert sorted(b.name for b in c.list_blobs()) == names
+        for n in names:
+            assert c.download_blob(n).readall() == data_of(n, 1 << 20)
+
+    read_all()
+    fetched = box.metric("upstream_fill_bytes_total")
+    assert fetched == len(names) << 20
+    read_all()
+    assert box.metric("upstream_fill_bytes_total") == fetched
+
+
+def write_loop(endpoint, ledger, names, stop, rng):
+    """One writer over names of its own: Put Blob, blocks, overwrite, delete; logs intent and ack."""
+    c = client(endpoint, connection_timeout=2, read_timeout=10).get_container_client("ckpt")
+    while not stop.is_set():
+        name, size, what = rng.choice(names), rng.choice([0, 100, 5000, 70000, 300000]), rng.random()
+        try:
+            if what < 0.15 and name in ledger.acked and ledger.intents[name][-1][1] is not None:
+                version = ledger.intent(name, None)
+                c.delete_blob(name)
+                ledger.ack(name, version)
+            elif what < 0.45:
+                version = ledger.intent(name, size)
+                data = payload(ledger.seed, name, version, size)
+                blob, half = c.get_blob_client(name), max(1, size // 2)
+                parts = [p for p in (data[:half], data[half:]) if p]
+                for n, part in enumerate(parts):
+                    blob.stage_block(f"{version:08d}{n}", part)
+                answer = blob.commit_block_list([BlobBlock(f"{version:08d}{n}") for n in range(len(parts))])
+                ledger.ack(name, version, answer["etag"])
+            else:
+                version = ledger.intent(name, size)
+                answer = c.get_blob_client(name).upload_blob(
+                    payload(ledger.seed, name, version, size), overwrite=True)
+                ledger.ack(name, version, answer["etag"])
+        except AzureError:
+            stop.wait(0.02)
+
+
+def judge_all(endpoint, ledger):
+    c = client(endpoint).get_container_client("ckpt")
+    for name in ledger.intents:
+        try:
+            data = c.download_blob(name).readall()
+        except AzureError as e:
+            assert e.status_code == 404, e
+            data = None
+        assert ledger.judge(name, data) is None, ledger.judge(name, data)
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_kill__under_concurrent_writers_nothing_acknowledged_is_lost_or_torn(tmp_path, seed):
+    import os
+    kills = 200 if os.environ.get("HEARTH_LONG") else 40
+    box, ledger, rng = Box(tmp_path / "box").start(), Ledger(seed), random.Random(seed)
+    client(box.endpoint).create_container("ckpt")
+    for kill in range(kills):
+        stop = threading.Event()
+        writers = [threading.Thread(target=write_loop, args=(box.endpoint, ledger, [f"w{w}/{i}" for i in range(8)], stop,
+                                                             random.Random(f"{seed}/{kill}/{w}"))) for w in range(4)]
+        for w in writers:
+            w.start()
+        stop.wait(rng.uniform(0.02, 0.5))
+        box.kill()
+        stop.set()
+        for w in writers:
+            w.join()
+        box.start()
+        judge_all(box.endpoint, ledger)
+    assert sum(len(v) for v in ledger.intents.values()) > kills
+    assert box.stop() == 0
+    assert box.check() == []
