@@ -7,10 +7,11 @@
 #include "blobapi/handlers.h"
 #include "blobapi/listing.h"
 
-#define LIST_BLOBS(op)   container_of(REQUEST(op), struct list_blobs, r)
-#define CLOUD_ROUNDS_MAX 64 /* pages asked of the cloud for one page of ours; then it ends early   \
-                             */
-#define PAGE_FULL 1         /* what a row answers to end the page before it */
+#define LIST_BLOBS(op) container_of(REQUEST(op), struct list_blobs, r)
+#define CLOUD_ROUNDS_MAX                                                                           \
+    64              /* pages asked of the cloud for one page of ours; then it ends early           \
+                     */
+#define PAGE_FULL 1 /* what a row answers to end the page before it */
 
 static struct next list_open(struct op *op);
 static struct next list_walk(struct op *op);
@@ -58,7 +59,7 @@ static enum az_error list_include(struct list_blobs *l, struct span *culprit)
 
 static enum az_error list_from(struct list_blobs *l, struct span *culprit)
 {
-    struct span start = target_param(&l->r.target, SPAN("startfrom"));
+    struct span start = list_text(&l->r.target, SPAN("startfrom"), l->r.http->arena);
 
     *culprit = SPAN("marker");
     l->marker = target_param(&l->r.target, SPAN("marker"));
@@ -73,8 +74,8 @@ static enum az_error list_inputs(struct list_blobs *l, struct span *culprit)
     const struct target *t = &l->r.target;
     enum az_error error;
 
-    l->prefix = target_param(t, SPAN("prefix"));
-    l->delimiter = target_param(t, SPAN("delimiter"));
+    l->prefix = list_text(t, SPAN("prefix"), l->r.http->arena);
+    l->delimiter = list_text(t, SPAN("delimiter"), l->r.http->arena);
     l->has_max = target_param(t, SPAN("maxresults")).len > 0;
     *culprit = SPAN("endBefore");
     if (target_param(t, SPAN("endbefore")).len) /* only an Arrow listing has it */

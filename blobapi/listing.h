@@ -7,6 +7,10 @@
 
 #define LIST_ROWS_MAX 5000 /* more asked for: clamped, not refused */
 
+/* A text parameter, decoded as a form is: '+' is a space, as Go clients write it (a plus is %2B in
+ * all of them). base NULL when absent. */
+struct span list_text(const struct target *target, struct span name, struct arena *arena);
+
 /* maxresults= into *ret (1 to LIST_ROWS_MAX); the error otherwise. */
 enum az_error list_max_parse(const struct target *target, uint64_t *ret) must_check;
 

@@ -33,6 +33,20 @@ static void test_listing__maxresults(void **state)
     assert_int_equal(max_of("1.5", &n), AZ_INVALID_QUERY_PARAMETER_VALUE);
 }
 
+static void test_listing__plus_is_a_space_and_2b_a_plus(void **state)
+{
+    struct query_param param = {SPAN("prefix"), SPAN("a+b+c/"), SPAN("a+b%2Bc%2F")};
+    struct target target = {.params = &param, .param_count = 1};
+    struct arena *arena = arena_new();
+
+    assert_true(span_eq(list_text(&target, SPAN("prefix"), arena), SPAN("a b+c/")));
+    assert_null(list_text(&target, SPAN("delimiter"), arena).base);
+    param.raw = SPAN("a%20b");
+    param.value = SPAN("a b");
+    assert_true(span_eq(list_text(&target, SPAN("prefix"), arena), SPAN("a b")));
+    arena_free(arena);
+}
+
 static void test_listing__include(void **state)
 {
     static const struct span names[] = {SPAN("metadata"), SPAN("tags")};
@@ -142,6 +156,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_listing__maxresults),
+        cmocka_unit_test(test_listing__plus_is_a_space_and_2b_a_plus),
         cmocka_unit_test(test_listing__include),
         cmocka_unit_test(test_listing__marker_leads_back),
         cmocka_unit_test(test_listing__bad_marker_is_refused),
