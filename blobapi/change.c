@@ -84,6 +84,7 @@ struct next change_begin(struct request *r, enum change_needs needs, struct next
     r->needs = needs;
     r->change_after = after;
     r->change_rounds = 0;
+    r->cloud_said_absent = false;
     return GO(change_turn);
 }
 
@@ -106,7 +107,7 @@ static struct next change_begun(struct op *op)
     if (op->done.err)
         return fail_errno(r, op->done.err);
     err = tx_current(r->tx, &current);
-    if (err == -ENODATA && change_must_know(r) && request_has_cloud(r)) {
+    if (err == -ENODATA && !r->cloud_said_absent && change_must_know(r) && request_has_cloud(r)) {
         cache_rollback(TAKE(r->tx), &op->done);
         return AWAIT(change_ask);
     }
@@ -130,7 +131,8 @@ static struct next change_asked(struct op *op)
 {
     struct request *r = REQUEST(op);
 
-    return r->found && r->found != -ENOENT ? fail_errno(r, r->found) : GO(change_turn);
+    r->cloud_said_absent = r->found == -ENOENT;
+    return r->found && !r->cloud_said_absent ? fail_errno(r, r->found) : GO(change_turn);
 }
 
 static struct next change_refused(struct op *op)

@@ -638,9 +638,7 @@ void upstream_open(struct upstream *upstream, const struct name *name, struct ra
         blob->record.cloud_etag = SPAN("\"0x8DCLOUD\"");
         blob->record.checked_ns = clock_wall_ns();
         *ret = blob_ref(blob);
-    } else if (cloud.open_err == -ENOENT) {
-        engine.unknown = 0; /* known to be absent from now on */
-    }
+    } /* absence is told, not remembered: an engine need not */
     completion_post(done, cloud.open_err);
 }
 
@@ -664,8 +662,6 @@ void upstream_open_container(struct upstream *upstream, uint32_t account, struct
     if (!cloud.container_err) {
         tx_put_container(&tx, &(struct container_record){.account = account, .name = name});
         commit_container(&tx);
-    } else if (cloud.container_err == -ENOENT) {
-        engine.unknown = 0;
     }
     completion_post(done, cloud.container_err);
 }

@@ -46,6 +46,10 @@ static void test_cloud__unknown_names_are_asked_for(void **state)
     cloud.container_err = -ENOENT;
     ASK("GET", "/far/elsewhere/c", "", 404, "ContainerNotFound");
     assert_int_equal(cloud.container_opens, 1);
+    ASK("PUT", "/far/elsewhere?restype=container", "", 201, NULL);
+    assert_int_equal(engine.uploaded, UPLOAD_CONTAINER_CREATE);
+    cloud.container_err = -EHOSTUNREACH;
+    ASK("PUT", "/far/elsewhere2?restype=container", "", 503, "ServerBusy");
 }
 
 static void test_cloud__only_what_depends_on_a_name_asks(void **state)
