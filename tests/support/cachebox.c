@@ -58,17 +58,22 @@ static struct cache_conf conf_of(struct cachebox *box, const struct device_conf 
 
 static const struct device_conf device = {{"d0", 2}, {"d0", 2}, DEVICE_BYTES};
 
-void cachebox_open(struct cachebox *box)
+static int try_open(struct cachebox *box, char **why)
 {
     struct cache_conf conf = conf_of(box, &device);
+    int err = cache_open(&conf, &box->cache, why);
+
+    return err ? err : cache_attach_loop(box->cache, loop_poll_loop(box->poll));
+}
+
+void cachebox_open(struct cachebox *box)
+{
     char *why = NULL;
 
-    if (cache_open(&conf, &box->cache, &why)) {
+    if (try_open(box, &why)) {
         fprintf(stderr, "cache does not open: %s\n", why);
         abort();
     }
-    if (cache_attach_loop(box->cache, loop_poll_loop(box->poll)))
-        abort();
 }
 
 static void print_line(void *arg, const char *line)
@@ -122,16 +127,34 @@ struct cachebox *cachebox_new(uint64_t seed)
     return box;
 }
 
-struct cachebox *cachebox_crash(struct cachebox *box, uint64_t seed)
+int cachebox_try_crash(struct cachebox *box, uint64_t seed, struct cachebox **ret, char **why)
 {
-    struct cachebox *image = box_make(io_sim_clone(box->sim));
+    struct cachebox *image = box_make(NULL);
     char *from = tempdir_path(box->dir, "index"), *to = tempdir_path(image->dir, "index");
+    int err;
 
-    tempdir_copy(from, to);
+    tempdir_copy(from, to); /* first: an index may be behind its log, never ahead */
+    image->sim = io_sim_clone(box->sim);
     free(from);
     free(to);
     io_sim_crash(image->sim, seed);
-    cachebox_open(image);
+    err = try_open(image, why);
+    if (err)
+        cachebox_free(image);
+    else
+        *ret = image;
+    return err;
+}
+
+struct cachebox *cachebox_crash(struct cachebox *box, uint64_t seed)
+{
+    struct cachebox *image;
+    char *why = NULL;
+
+    if (cachebox_try_crash(box, seed, &image, &why)) {
+        fprintf(stderr, "cache does not open after a cut: %s\n", why);
+        abort();
+    }
     return image;
 }
 

@@ -30,6 +30,8 @@ void cachebox_open(struct cachebox *box);
  */
 struct cachebox *cachebox_crash(struct cachebox *box, uint64_t seed);
 
+/* The same, where the open may be refused: 0, or -errno with the words (malloc'ed). */
+int cachebox_try_crash(struct cachebox *box, uint64_t seed, struct cachebox **ret, char **why);
 /* `hearth check` on the box as it is now: closes it, checks, opens it again. Number of findings,
  * printed. */
 int cachebox_check(struct cachebox *box);
