@@ -135,7 +135,7 @@ static bool name_holds(const struct model *model, const char *text)
 
 struct seen {
     const struct model *model;
-    bool found[BLOCKS];
+    bool found[BLOCKS], extra;
 };
 
 static int see_block(void *arg, const struct block_row *row)
@@ -147,6 +147,8 @@ static int see_block(void *arg, const struct block_row *row)
     assert_true(i < BLOCKS);
     if ((acked && row->bytes == strlen(acked)) || (staging && row->bytes == strlen(staging)))
         seen->found[i] = true;
+    else
+        seen->extra = true; /* dropped by a commit, or of another version */
     return 0;
 }
 
@@ -160,7 +162,7 @@ static bool blocks_hold(struct cachebox *box, uint64_t id, const char *name,
     for (unsigned i = 0; i < BLOCKS; i++)
         if (model->staged[i] && !model->changing && !seen.found[i])
             return false;
-    return true;
+    return model->changing || !seen.extra;
 }
 
 static unsigned which_name(struct span name)
