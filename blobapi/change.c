@@ -57,11 +57,22 @@ static enum az_error change_verdict(const struct request *r)
 
 /* ---- at the head ---- */
 
+/* Create-only, in a scope that goes on while the cloud is silent: the cloud itself judges the
+ * If-None-Match: * when the upload arrives; a conflict is then held and shown, nothing is lost. */
+static bool change_may_assume_absent(const struct request *r)
+{
+    return r->found == -EHOSTUNREACH && r->contract->offline == OFFLINE_SERVE &&
+           r->contract->write == WRITE_BACK && r->needs == CHANGE_PLAIN &&
+           conditions_create_only(&r->conditions);
+}
+
 static struct next change_previewed(struct op *op)
 {
     struct request *r = REQUEST(op);
     enum az_error error;
 
+    if (change_may_assume_absent(r))
+        return r->change_after;
     if (r->found && r->found != -ENOENT)
         return fail_errno(r, r->found);
     error = change_verdict(r);
@@ -84,7 +95,7 @@ struct next change_begin(struct request *r, enum change_needs needs, struct next
     r->needs = needs;
     r->change_after = after;
     r->change_rounds = 0;
-    r->cloud_said_absent = false;
+    r->taken_absent = false;
     return GO(change_turn);
 }
 
@@ -107,7 +118,7 @@ static struct next change_begun(struct op *op)
     if (op->done.err)
         return fail_errno(r, op->done.err);
     err = tx_current(r->tx, &current);
-    if (err == -ENODATA && !r->cloud_said_absent && change_must_know(r) && request_has_cloud(r)) {
+    if (err == -ENODATA && !r->taken_absent && change_must_know(r) && request_has_cloud(r)) {
         cache_rollback(TAKE(r->tx), &op->done);
         return AWAIT(change_ask);
     }
@@ -131,8 +142,8 @@ static struct next change_asked(struct op *op)
 {
     struct request *r = REQUEST(op);
 
-    r->cloud_said_absent = r->found == -ENOENT;
-    return r->found && !r->cloud_said_absent ? fail_errno(r, r->found) : GO(change_turn);
+    r->taken_absent = r->found == -ENOENT || change_may_assume_absent(r);
+    return r->found && !r->taken_absent ? fail_errno(r, r->found) : GO(change_turn);
 }
 
 static struct next change_refused(struct op *op)
@@ -160,7 +171,7 @@ static struct next change_committed(struct op *op)
 
 struct next change_commit(struct request *r, enum upload_kind kind, struct next after)
 {
-    struct upload_spec spec = {kind, r->contract};
+    struct upload_spec spec = {kind, r->contract, conditions_create_only(&r->conditions)};
 
     r->change_after = after;
     if (request_has_cloud(r) && r->contract->write == WRITE_BACK)

@@ -141,6 +141,12 @@ bool conditions_given(const struct conditions *c)
            c->has_unmodified_since;
 }
 
+bool conditions_create_only(const struct conditions *c)
+{
+    return c->none_match.any && !etags_given(&c->match) && !c->has_modified_since &&
+           !c->has_unmodified_since;
+}
+
 /* ---- judging ---- */
 
 static bool etags_match(const struct condition_etags *etags,

@@ -57,5 +57,7 @@ enum az_error conditions_judge(const struct conditions *conditions,
                                const struct condition_subject *subject) must_check;
 /* True when the verdict can depend on whether and as what the name exists. */
 bool conditions_given(const struct conditions *conditions);
+/* If-None-Match: * and nothing else. */
+bool conditions_create_only(const struct conditions *conditions);
 
 #endif

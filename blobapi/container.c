@@ -53,7 +53,7 @@ static struct next container_change(struct request *r, struct next judged)
 {
     r->change_after = judged;
     r->change_rounds = 0;
-    r->cloud_said_absent = false;
+    r->taken_absent = false;
     return GO(container_turn);
 }
 
@@ -75,7 +75,7 @@ static struct next container_begun(struct op *op)
     if (op->done.err)
         return fail_errno(r, op->done.err);
     r->found = tx_current_container(r->tx, &current);
-    if (r->found == -ENODATA && request_has_cloud(r) && !r->cloud_said_absent) {
+    if (r->found == -ENODATA && request_has_cloud(r) && !r->taken_absent) {
         cache_rollback(TAKE(r->tx), &op->done);
         return AWAIT(container_ask);
     }
@@ -104,7 +104,7 @@ static struct next container_asked(struct op *op)
 
     if (op->done.err && op->done.err != -ENOENT && op->done.err != -ESTALE)
         return fail_errno(r, op->done.err);
-    r->cloud_said_absent = op->done.err == -ENOENT;
+    r->taken_absent = op->done.err == -ENOENT;
     return GO(container_turn);
 }
 

@@ -153,7 +153,7 @@ struct request {
     struct tx *tx;
     enum change_needs needs;
     unsigned change_rounds;
-    bool cloud_said_absent; /* asked within this change; the box need not remember it */
+    bool taken_absent; /* asked within this change and told so, or silent and create-only */
     struct container
         *ordered; /* within a container's change: its last ordered record, or NULL; the tx's */
     struct next change_after;

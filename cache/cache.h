@@ -244,6 +244,7 @@ enum upload_kind { /* one per operation of the dialect; stored, so never renumbe
 struct upload_spec {
     enum upload_kind kind;
     const struct contract *contract;
+    bool create_only; /* the client said If-None-Match: *: of a name nobody here knows, base absent */
 };
 void tx_upload(struct tx *tx, const struct upload_spec *spec);
 /* Consumes. Queued, flushed, visible, then done. On error nothing has changed: -EIO, -ENOSPC,

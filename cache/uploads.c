@@ -342,7 +342,7 @@ static void base_of_current(const struct tx *tx, struct upload_row *row)
     if (blob_is_there(current) && current->record.cloud_etag.len) {
         row->base = ROW_BASE_ETAG;
         row->base_etag = current->record.cloud_etag;
-    } else if (!current ? !in_cloud
+    } else if (!current ? !in_cloud || tx->upload.create_only
                         : current->state == BLOB_ABSENT || current->confirmed || !in_cloud) {
         row->base = ROW_BASE_ABSENT;
     }

@@ -6,7 +6,7 @@ const [endpoint, account, key, name] = process.argv.slice(2);
 const service = new BlobServiceClient(endpoint, new StorageSharedKeyCredential(account, key), { retryOptions: { maxTries: 1 } });
 const container = service.getContainerClient(name);
 const bytes = (n, seed) => { const b = Buffer.alloc(n); let x = seed * 2654435761 >>> 0; for (let i = 0; i < n; i++) { x = (x * 1664525 + 1013904223) >>> 0; b[i] = x >>> 24; } return b; };
-const code = async (p) => { try { await p; return "none"; } catch (e) { return `${e.statusCode} ${e.code}`; } };
+const code = async (p) => { try { await p; return "none"; } catch (e) { return `${e.statusCode} ${e.response.headers.get("x-ms-error-code")}`; } };
 
 const flows = {
   async upload_and_properties() {

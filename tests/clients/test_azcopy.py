@@ -52,6 +52,7 @@ def test_azcopy__sync_sends_only_what_changed(box, container, sas, tmp_path):
     root, url = str(tmp_path / "t"), f"{box.endpoint}/{container}?{sas}"
     for i in range(20):
         tree.fill(f"{root}/f{i}", 5000, i)
+        os.utime(f"{root}/f{i}", (1500000000, 1500000000))  # Last-Modified has whole seconds: not in the same one
     azcopy("sync", root, url, "--from-to=LocalBlob", folder=str(tmp_path / "a"))
     tree.fill(f"{root}/f3", 6000, "new")
     os.utime(f"{root}/f3", (4102444800, 4102444800))

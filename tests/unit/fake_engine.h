@@ -68,6 +68,7 @@ static struct engine {
     uint64_t gap_at;      /* not 0: bytes from there on are absent until filled */
     unsigned settles, uploads;
     enum upload_kind uploaded;
+    bool create_only;
 } engine;
 
 static struct cloud {
@@ -499,6 +500,7 @@ void tx_upload(struct tx *tx, const struct upload_spec *spec)
 {
     engine.uploads++;
     engine.uploaded = spec->kind;
+    engine.create_only = spec->create_only;
 }
 
 static void commit_container(struct tx *tx)

@@ -58,9 +58,12 @@ static void test_cloud__only_what_depends_on_a_name_asks(void **state)
     put("/far/ctr/b", "x"); /* a plain overwrite does not */
     assert_int_equal(cloud.opens, 0);
     cloud.open_err = -EHOSTUNREACH;
-    ask_body("PUT", "/far/ctr/c", BLOCK_BLOB "If-None-Match: *\n", "x");
+    ask_body("PUT", "/far/ctr/c", BLOCK_BLOB "If-Match: \"0x1\"\n", "x");
     assert_answer(503, "ServerBusy");
     ASK("DELETE", "/far/ctr/c", "", 503, "ServerBusy");
+    ask_body("PUT", "/far/ctr/new", BLOCK_BLOB "If-None-Match: *\n", "x");
+    assert_answer(201, NULL); /* the cloud judges the create-only when it is back */
+    assert_true(engine.create_only);
     cloud.open_err = 0;
     ask_body("PUT", "/far/ctr/c", BLOCK_BLOB "If-None-Match: *\n", "x");
     assert_answer(409, "BlobAlreadyExists");
