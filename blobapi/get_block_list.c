@@ -28,8 +28,11 @@ struct next get_block_list_start(struct op *op)
 static struct next blocks_found(struct op *op)
 {
     struct request *r = REQUEST(op);
+    /* Staged blocks are ours alone: a silent cloud does not hide them from who resumes. */
+    bool ours = r->found == -EHOSTUNREACH && !GET_LIST(op)->committed &&
+                r->contract->offline == OFFLINE_SERVE;
 
-    if (r->found && r->found != -ENOENT)
+    if (r->found && r->found != -ENOENT && !ours)
         return fail_errno(r, r->found);
     if (r->blob && blob_record(r->blob)->type != BLOB_BLOCK)
         return fail(r, AZ_INVALID_BLOB_TYPE);
@@ -131,7 +134,7 @@ static struct next blocks_emitted(struct op *op)
     if (op->done.err)
         return fail_errno(r, op->done.err);
     if (!r->blob && !g->staged)
-        return fail(r, AZ_BLOB_NOT_FOUND);
+        return r->found == -ENOENT ? fail(r, AZ_BLOB_NOT_FOUND) : fail_errno(r, r->found);
     if (r->blob) {
         answer_etag(r, blob_record(r->blob)->etag);
         answer_date(r, SPAN("Last-Modified"), blob_record(r->blob)->modified_ns);
