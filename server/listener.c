@@ -290,35 +290,33 @@ static int address_parse(const char *text, struct addrinfo **ret)
 
 static int port_bind(int fd, const struct addrinfo *address, uint16_t *ret_port)
 {
-    struct sockaddr_storage bound = {0};
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } bound = {.v6 = {0}};
     socklen_t len = sizeof(bound);
     int on = 1;
 
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) ||
         bind(fd, address->ai_addr, address->ai_addrlen) || listen(fd, BACKLOG) ||
-        getsockname(fd, (struct sockaddr *)&bound, &len))
+        getsockname(fd, &bound.any, &len))
         return -errno;
-    *ret_port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
-                                                  : ((struct sockaddr_in *)&bound)->sin_port);
+    *ret_port = ntohs(bound.any.sa_family == AF_INET6 ? bound.v6.sin6_port : bound.v4.sin_port);
     return 0;
 }
 
-static int port_open(struct listener *listener, const char *text)
+static int port_open(struct listener *listener, const char *text) /* server_close closes the port */
 {
-    _cleanup_(fd_close) int fd = -1;
     struct addrinfo *address;
     int err = address_parse(text, &address);
 
     if (err)
         return err;
-    fd = socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    err = fd < 0 ? -errno : port_bind(fd, address, &listener->port);
+    listener->fd = socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    err = listener->fd < 0 ? -errno : port_bind(listener->fd, address, &listener->port);
     freeaddrinfo(address);
-    if (err)
-        return err;
-    listener->fd = fd;
-    fd = -1;
-    return 0;
+    return err;
 }
 
 static int ports_open(struct server *server, const char **why)
