@@ -10,6 +10,7 @@
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
@@ -346,10 +347,16 @@ static struct server_limits limits_or_defaults(struct server_limits l)
     };
 }
 
+static unsigned cores(void) /* that this process may use */
+{
+    cpu_set_t set;
+
+    return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+}
+
 static struct server *server_new(const struct server_conf *conf)
 {
     struct server *server = xcalloc(1, sizeof(*server));
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
     server->conf = *conf;
     server->data.conf = server->admin.conf = &server->conf;
@@ -360,7 +367,7 @@ static struct server *server_new(const struct server_conf *conf)
     server->listeners[0] = (struct listener){.fd = -1, .service = &server->data};
     server->listeners[1] = (struct listener){.fd = -1, .service = &server->admin};
     server->stop_fd = -1;
-    server->loop_count = MIN(conf->loops ? conf->loops : (unsigned)MAX(cores, 1L), LOOPS_MAX);
+    server->loop_count = MIN(conf->loops ? conf->loops : cores(), LOOPS_MAX);
     server->loops = xcalloc(server->loop_count, sizeof(server->loops[0]));
     pthread_mutex_init(&server->lock, NULL);
     pthread_cond_init(&server->changed, NULL);

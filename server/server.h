@@ -33,7 +33,7 @@ struct server_outcome {
 struct server_conf {
     const char *listen;             /* "host:port", "[v6]:port"; port 0: the kernel's choice */
     const char *admin;              /* NULL: no admin port */
-    unsigned loops;                 /* threads; 0: one per core */
+    unsigned loops;                 /* threads; 0: one per core it may use */
     const char *tls_cert, *tls_key; /* PEM files of the data port; NULL: plain */
     struct server_limits limits;
 
