@@ -120,7 +120,7 @@ static struct next call_answer(struct op *op)
                                 .body_bytes = c->chunked ? -1 : (int64_t)c->total};
 
     if (span_eq(c->http->target, SPAN("/inject")))
-        headers[0].value = SPAN("a\r\nInjected: yes");
+        headers[0].value = SPAN("a long value\tis \xc3\xa4 \x7f\r\nInjected: yes, also \x01");
     c->http->ops->head(c->http, &response);
     return GO(call_send);
 }
