@@ -252,6 +252,77 @@ static void test_extent__runs_are_bounded(void **state)
     rig_done(&rig);
 }
 
+/* ---- several loops share the lanes ---- */
+
+#define THREADS        3
+#define THREAD_RECORDS 300
+
+struct crowd {
+    struct rig *rig;
+    unsigned char seed;
+    unsigned failures;
+};
+
+static _Atomic int crowd_running;
+
+static void *crowd_main(void *arg)
+{
+    struct crowd *crowd = arg;
+    struct rig mine = {.store = crowd->rig->store, .poll = loop_poll_new()};
+    _cleanup_(freep) struct many *many = xcalloc(THREAD_RECORDS, sizeof(*many));
+    _cleanup_(freep) char *bytes = content(4000u + crowd->seed);
+    unsigned left = THREAD_RECORDS;
+
+    mine.loop = loop_poll_loop(mine.poll);
+    loop_enter(mine.loop);
+    for (unsigned i = 0; i < THREAD_RECORDS; i++) {
+        many[i] = (struct many){.left = &left, .done = {.fn = many_done, .loop = mine.loop}};
+        many[i].write = (struct small_write){.id = id,
+                                             .bytes = span_from(bytes + i, 3000),
+                                             .crc = crc64(0, bytes + i, 3000),
+                                             .ret = &many[i].extent,
+                                             .done = &many[i].done};
+        small_write_start(mine.store, &many[i].write);
+        if (i % 7 == 0)
+            loop_poll_once(mine.poll, 0);
+    }
+    while (left > 0)
+        loop_poll_once(mine.poll, 1000);
+    for (unsigned i = 0; i < THREAD_RECORDS; i++) {
+        char now[3000];
+
+        crowd->failures +=
+            extent_read_now(mine.store, &many[i].extent, id, (struct range){0, 3000}, now) ||
+            memcmp(now, bytes + i, 3000) != 0;
+        slab_free(mine.store, &many[i].extent.at, 3000);
+    }
+    atomic_fetch_sub(&crowd_running, 1);
+    while (atomic_load(&crowd_running) > 0) /* runs with others' records may end on this loop */
+        loop_poll_once(mine.poll, 1);
+    loop_enter(NULL);
+    loop_poll_free(mine.poll);
+    return NULL;
+}
+
+static void test_extent__loops_share_small_runs(void **state)
+{
+    struct rig rig;
+    struct crowd crowd[THREADS];
+    pthread_t threads[THREADS];
+
+    rig_init(&rig);
+    atomic_store(&crowd_running, THREADS);
+    for (unsigned i = 0; i < THREADS; i++) {
+        crowd[i] = (struct crowd){&rig, (unsigned char)i, 0};
+        assert_int_equal(pthread_create(&threads[i], NULL, crowd_main, &crowd[i]), 0);
+    }
+    for (unsigned i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_int_equal(crowd[i].failures, 0);
+    }
+    rig_done(&rig);
+}
+
 /* Any flipped bit of payload or record header is found; nothing is handed out. */
 static void test_extent__damage_is_found(void **state)
 {
@@ -435,6 +506,7 @@ int main(void)
         cmocka_unit_test(test_extent__small_records_round_trip),
         cmocka_unit_test(test_extent__many_small_records_share_a_write),
         cmocka_unit_test(test_extent__runs_are_bounded),
+        cmocka_unit_test(test_extent__loops_share_small_runs),
         cmocka_unit_test(test_extent__damage_is_found),
         cmocka_unit_test(test_extent__records_say_who_they_are),
         cmocka_unit_test(test_extent__stale_locations_are_a_miss),
