@@ -16,10 +16,12 @@
 #include "cache/entry.h"
 #include "cache/metrics.h"
 
-#define ROUND_BYTES_MAX (32u << 20) /* written and waiting for the flush before: no further batch  \
-                                     */
-#define INDEX_BYTES_MAX   MIB(64)   /* records since the index was flushed */
+#define ROUND_BYTES_MAX                                                                            \
+    (32u << 20)                   /* written and waiting for the flush before: no further batch    \
+                                   */
+#define INDEX_BYTES_MAX   MIB(64) /* records since the index was flushed */
 #define INDEX_COMMITS_MAX 100000u
+#define INDEX_WRITTEN_MAX (2 * SLAB_PAYLOAD_BYTES) /* of log: lonely changes fill a page each */
 
 /* ---- the end of a change ---- */
 
@@ -186,11 +188,17 @@ static int round_apply(struct committer *c, struct round *round)
 
 static void index_kick_if_due(struct committer *c, const struct round *round)
 {
+    uint64_t written = log_written(c->log);
+
     c->index_bytes += round->bytes;
     c->index_commits += round->records;
-    if (c->index_bytes < INDEX_BYTES_MAX && c->index_commits < INDEX_COMMITS_MAX)
+    if (log_wants_next(c->log))
+        keepers_kick_log(c);
+    if (c->index_bytes < INDEX_BYTES_MAX && c->index_commits < INDEX_COMMITS_MAX &&
+        written - c->index_written < INDEX_WRITTEN_MAX)
         return;
     c->index_bytes = c->index_commits = 0;
+    c->index_written = written;
     keepers_kick_index(c);
 }
 

@@ -55,8 +55,9 @@ struct committer {
     /* committer thread */
     struct change_list taken;
     struct round written, flushing;
-    struct log_chain durable;            /* end of the last finished round */
-    uint64_t index_bytes, index_commits; /* since the indexer was last kicked */
+    struct log_chain durable; /* end of the last finished round */
+    uint64_t index_bytes, index_commits,
+        index_written; /* since the indexer was last kicked; written: then */
 
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t work;  /* the committer waits */
@@ -72,7 +73,7 @@ struct committer {
 
     /* commit_keeper.c: eventfds, so that waiting needs no clock */
     int index_fd, answered_fd, stop_fd;
-    _Atomic bool answered_kicked;
+    _Atomic bool answered_kicked, index_due, log_due;
     _Atomic uint64_t answered; /* what the superblocks say */
     pthread_mutex_t super_lock;
 };
@@ -121,6 +122,7 @@ void keepers_close(struct committer *c);
 int keepers_run(struct committer *c) must_check;
 void keepers_stop(struct committer *c);
 void keepers_kick_index(struct committer *c); /* any thread */
+void keepers_kick_log(struct committer *c);   /* the next log slab is wanted */
 void keepers_kick_answered(struct committer *c);
 /* Flushes the index and frees the log behind it. */
 int index_checkpoint(struct committer *c) must_check;

@@ -18,15 +18,17 @@ static void kick(int fd)
 }
 
 /* Waits for a kick of fd (-1: none is expected) or the time. false: stop. */
-static bool keeper_wait(struct committer *c, int fd, int ms)
+static bool keeper_wait(struct committer *c, int fd, int ms, bool *ret_late)
 {
     struct pollfd fds[2] = {{.fd = c->stop_fd, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
     eventfd_t count;
+    int n;
 
-    while (poll(fds, 2, ms) < 0)
+    while ((n = poll(fds, 2, ms)) < 0)
         assert(errno == EINTR);
     if (fds[1].revents)
         (void)!eventfd_read(fd, &count);
+    *ret_late = n == 0;
     return !fds[0].revents;
 }
 
@@ -55,8 +57,14 @@ static void room_tried(struct committer *c)
 static void *indexer_main(void *arg)
 {
     struct committer *c = arg;
+    bool due;
 
-    while (keeper_wait(c, c->index_fd, INDEX_LAG_MS)) {
+    while (keeper_wait(c, c->index_fd, INDEX_LAG_MS, &due)) {
+        due = atomic_exchange(&c->index_due, false) || due;
+        if (atomic_exchange(&c->log_due, false))
+            log_take_ahead(c->log);
+        if (!due)
+            continue;
         if (atomic_load(&c->last) > atomic_load(&c->applied_persisted) && index_checkpoint(c))
             committer_fatal(c,
                             "the index failed: %s; the commit log has everything, so start again",
@@ -83,8 +91,10 @@ int answered_write(struct committer *c)
 static void *keeper_main(void *arg)
 {
     struct committer *c = arg;
+    bool late;
 
-    while (keeper_wait(c, c->answered_fd, -1) && keeper_wait(c, -1, ANSWERED_LAG_MS)) {
+    while (keeper_wait(c, c->answered_fd, -1, &late) &&
+           keeper_wait(c, -1, ANSWERED_LAG_MS, &late)) {
         atomic_store(&c->answered_kicked, false);
         if (atomic_load(&c->answered) < atomic_load(&c->last) && answered_write(c))
             log_error("superblocks cannot be written: the bound of what was answered stays behind");
@@ -123,6 +133,13 @@ void keepers_stop(struct committer *c)
 
 void keepers_kick_index(struct committer *c)
 {
+    atomic_store(&c->index_due, true);
+    kick(c->index_fd);
+}
+
+void keepers_kick_log(struct committer *c)
+{
+    atomic_store(&c->log_due, true);
     kick(c->index_fd);
 }
 

@@ -1,8 +1,9 @@
 /* cache/log.c - appending to the commit log: batches of records to the copies, slab by slab in
  * step.
  *
- * Committer thread, except what log.h says; the lock guards the list of segments only. Records are
- * encoded into one buffer and leave it at 4 KiB boundaries in writes of at most IO_BYTES_MAX. */
+ * Committer thread, except what log.h says; the lock guards the list of segments and the slabs
+ * taken ahead. Records are encoded into one buffer and leave it at 4 KiB boundaries in writes of at
+ * most IO_BYTES_MAX. */
 #include "cache/log.h"
 
 #include "cache/metrics.h"
@@ -26,8 +27,11 @@ struct log_copy {
     unsigned device;
     struct io *io;
     uint64_t base; /* of the slab being written */
-    bool has_next; /* a slab taken, to be written when this one is full */
-    uint32_t next_slab, next_generation;
+};
+
+struct log_next { /* a slab taken, to be written when the one in use is full */
+    bool taken;
+    uint32_t slab, generation;
 };
 
 struct log_store {
@@ -40,11 +44,13 @@ struct log_store {
     uint32_t position; /* in it: where the buffer will go; slab_bytes() when there is none */
     char *buffer;
     uint32_t used;
-    uint64_t batch_bytes;
+    uint64_t batch_bytes, written;
     uint64_t failed; /* bit per device */
     bool broken;     /* a write of this batch failed */
     uint64_t slabs_max;
-    pthread_mutex_t lock; /* guards segments */
+    _Atomic uint64_t devices; /* bit per copy's device */
+    pthread_mutex_t lock;     /* guards all below */
+    struct log_next next[DEVICES_MAX];
     struct log_segment *segments;
     unsigned segment_count, segment_room;
 };
@@ -134,14 +140,16 @@ static void put_out(struct log_store *log)
     for (unsigned i = 0; i < log->copies; i++)
         copy_write(log, &log->copy[i], log->buffer, bytes, log->position);
     STAT_ADD(log_written_bytes, bytes);
+    log->written += bytes;
     log->position += bytes;
     log->used = 0;
 }
 
-static void write_head(struct log_store *log, struct log_copy *copy, uint64_t flushed)
+static void write_head(struct log_store *log, struct log_copy *copy, uint32_t generation,
+                       uint64_t flushed)
 {
     _cleanup_(freep) char *block = aligned_alloc(IO_ALIGN, LOG_HEAD_BYTES);
-    struct log_head head = {.generation = copy->next_generation,
+    struct log_head head = {.generation = generation,
                             .epoch = log->chain.epoch,
                             .box = log->box,
                             .sequence = log->sequence,
@@ -153,6 +161,16 @@ static void write_head(struct log_store *log, struct log_copy *copy, uint64_t fl
     copy_write(log, copy, block, LOG_HEAD_BYTES, IO_ALIGN);
 }
 
+static struct log_next next_use(struct log_store *log, unsigned device)
+{
+    SCOPED_LOCK(&log->lock);
+    struct log_next next = log->next[device];
+
+    assert(next.taken);
+    log->next[device].taken = false;
+    return next;
+}
+
 /* Goes on in the slabs that were taken. */
 static void turn(struct log_store *log, uint64_t flushed)
 {
@@ -162,38 +180,78 @@ static void turn(struct log_store *log, uint64_t flushed)
     log->sequence++;
     for (unsigned i = 0; i < log->copies; i++) {
         struct log_copy *copy = &log->copy[i];
+        struct log_next next = next_use(log, copy->device);
 
-        assert(copy->has_next);
-        copy->has_next = false;
-        copy->base = slab_offset(log->slabs, copy->device, copy->next_slab);
+        copy->base = slab_offset(log->slabs, copy->device, next.slab);
         segment.copy[i].device = copy->device;
-        segment.copy[i].slab = copy->next_slab;
-        write_head(log, copy, flushed);
+        segment.copy[i].slab = next.slab;
+        write_head(log, copy, next.generation, flushed);
     }
     log->position = IO_ALIGN + LOG_HEAD_BYTES;
     segment_add(log, &segment);
 }
 
-/* ---- adding ---- */
+/* ---- slabs taken ahead ---- */
+
+static bool next_taken(struct log_store *log, unsigned device)
+{
+    SCOPED_LOCK(&log->lock);
+    return log->next[device].taken;
+}
+
+/* Blocks for a flush, or for as long as writing a slab takes. */
+static int next_take(struct log_store *log, unsigned device)
+{
+    struct log_next next = {.taken = true};
+    bool surplus;
+    int err;
+
+    if (next_taken(log, device))
+        return 0;
+    err = slab_take_log(log->slabs, device, &next.slab, &next.generation);
+    if (err)
+        return err;
+    pthread_mutex_lock(&log->lock);
+    surplus = log->next[device].taken; /* committer and indexer took one each */
+    if (!surplus)
+        log->next[device] = next;
+    pthread_mutex_unlock(&log->lock);
+    if (surplus)
+        slab_give_log(log->slabs, device, next.slab);
+    return 0;
+}
 
 static int take_next(struct log_store *log)
 {
-    int err;
+    int err = 0;
 
-    for (unsigned i = 0; i < log->copies; i++) {
-        struct log_copy *copy = &log->copy[i];
-
-        if (copy->has_next)
-            continue;
-        err = slab_take_log(log->slabs, copy->device, &copy->next_slab, &copy->next_generation);
+    for (unsigned i = 0; i < log->copies && !err; i++) {
+        err = next_take(log, log->copy[i].device);
         if (err && err != -ENOSPC)
-            copy_failed(log, copy);
-        if (err)
-            return err;
-        copy->has_next = true;
+            copy_failed(log, &log->copy[i]);
     }
-    return 0;
+    return err;
 }
+
+bool log_wants_next(struct log_store *log)
+{
+    bool taken = true;
+
+    for (unsigned i = 0; i < log->copies; i++)
+        taken = taken && next_taken(log, log->copy[i].device);
+    return !taken && log->position > slab_bytes() / 2 && log_usage(log).slabs < log->slabs_max;
+}
+
+void log_take_ahead(struct log_store *log)
+{
+    uint64_t devices = atomic_load(&log->devices);
+
+    for (unsigned d = 0; d < DEVICES_MAX; d++)
+        if (devices >> d & 1 && next_take(log, d))
+            return; /* the committer will meet the same, and handle it */
+}
+
+/* ---- adding ---- */
 
 int log_reserve(struct log_store *log)
 {
@@ -248,6 +306,11 @@ uint64_t log_batch_bytes(const struct log_store *log)
     return log->batch_bytes;
 }
 
+uint64_t log_written(const struct log_store *log)
+{
+    return log->written;
+}
+
 struct log_chain log_chain(const struct log_store *log)
 {
     return log->chain;
@@ -272,20 +335,13 @@ uint64_t log_failed(const struct log_store *log)
 static void choose_copies(struct log_store *log, uint64_t devices)
 {
     unsigned count = slab_device_count(log->slabs);
-    struct log_copy old[LOG_COPIES_MAX];
-    unsigned n = 0;
 
-    memcpy(old, log->copy, sizeof(old));
-    for (unsigned d = 0; d < count && n < LOG_COPIES_MAX; d++) {
-        if (!(devices >> d & 1))
-            continue;
-        log->copy[n] = (struct log_copy){.device = d, .io = slab_device_io(log->slabs, d)};
-        for (unsigned i = 0; i < log->copies; i++)
-            if (old[i].device == d && old[i].has_next) /* taken for the epoch that failed */
-                log->copy[n] = old[i];
-        n++;
-    }
-    log->copies = n;
+    log->copies = 0;
+    for (unsigned d = 0; d < count && log->copies < LOG_COPIES_MAX; d++)
+        if (devices >> d & 1)
+            log->copy[log->copies++] =
+                (struct log_copy){.device = d, .io = slab_device_io(log->slabs, d)};
+    atomic_store(&log->devices, log_devices(log));
 }
 
 int log_begin_epoch(struct log_store *log, const struct log_chain *end, uint32_t epoch,

@@ -74,11 +74,15 @@ int log_begin_epoch(struct log_store *log, const struct log_chain *end, uint32_t
 /* Before a batch of log_add: room for all of it. -ENOSPC: no slab, or the log is as long as
  * allowed. */
 int log_reserve(struct log_store *log) must_check;
+/* Is it time to take the next slab, so that log_reserve need not? Then log_take_ahead, any thread. */
+bool log_wants_next(struct log_store *log);
+void log_take_ahead(struct log_store *log);
 /* Adds a change's record; errors show at log_batch_write. */
 void log_add(struct log_store *log, struct span entries, uint32_t entry_count, uint64_t flushed);
 /* Writes what was added, on all copies. 0: all of it is written, not yet flushed. */
 int log_batch_write(struct log_store *log) must_check;
 uint64_t log_batch_bytes(const struct log_store *log); /* added since log_reserve */
+uint64_t log_written(const struct log_store *log);     /* bytes of one copy since log_new */
 struct log_chain log_chain(const struct log_store *log);
 uint64_t log_devices(const struct log_store *log); /* bit per device that carries a copy */
 uint64_t log_failed(const struct log_store *log);  /* bit per device whose write or flush failed */
