@@ -52,7 +52,7 @@ struct device {
     uint64_t uuid[2];
     struct slab *slabs;
     uint32_t slab_count;
-    bool fenced;
+    _Atomic bool fenced; /* never cleared; superblock writers read it without the lock */
     /* by store->lock */
     uint32_t use_count[USE_COUNT];
     uint32_t ready[SLAB_LOG + 1]; /* READY ones by kind */

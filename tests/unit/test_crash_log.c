@@ -51,11 +51,16 @@ static void quiet(void *arg, const char *line)
 
 /* ---- one run ---- */
 
-static void take(struct run *run)
+/* mutant: the flush that is left out comes next. */
+static void take_at(struct run *run, bool mutant)
 {
     struct capture *c;
 
     SCOPED_LOCK(&run->lock);
+    if (mutant) {
+        run->mutant_at = run->captures;
+        run->mutant_met = true;
+    }
     if (!run->capturing || run->captures == CAPTURES_MAX)
         return;
     c = &run->capture[run->captures++];
@@ -65,15 +70,16 @@ static void take(struct run *run)
     c->submitted = atomic_load(&run->submitted); /* after it: no others can be there */
 }
 
+static void take(struct run *run)
+{
+    take_at(run, false);
+}
+
 static void before_io(void *arg, enum io_tap_kind kind, uint64_t log_flush)
 {
     struct run *run = arg;
 
-    if (log_flush && log_flush == run->tap.log_flush_skip) {
-        run->mutant_at = run->captures;
-        run->mutant_met = true;
-    }
-    take(run);
+    take_at(run, log_flush && log_flush == run->tap.log_flush_skip);
 }
 
 static void copy_index(struct run *run)
