@@ -20,7 +20,7 @@ struct start {
     const struct super_state *super;
     struct log_path path; /* the copy that counts */
     struct log_end end;   /* of it */
-    unsigned copies;      /* devices that have a log */
+    uint64_t failed;      /* bit per device that cannot be flushed or read */
     uint32_t epoch_max;
     uint64_t applied_min, applied_max;
     uint64_t replay_bytes, replayed, replay_last;
@@ -31,17 +31,16 @@ struct start {
 
 /* ---- finding ---- */
 
-static int flush_all(struct start *s)
+/* A device that fails here may be a fenced one: judged when the log has said so. */
+static void flush_all(struct start *s)
 {
-    struct slab_store *slabs = s->c->conf.slabs;
     struct io *io;
 
     for (unsigned d = 0; d < s->c->device_count; d++) {
-        io = slab_device_io(slabs, d);
+        io = slab_device_io(s->c->conf.slabs, d);
         if (io->ops->flush(io))
-            return REFUSE(s, "device %u cannot be flushed: check it, then start again", d);
+            s->failed |= 1ull << d;
     }
-    return 0;
 }
 
 /* Takes the device's log if it reaches further than the one held. */
@@ -57,7 +56,6 @@ static int consider(struct start *s, unsigned device)
     s->epoch_max = MAX(s->epoch_max, path.epoch_max);
     if (!path.count)
         return 0;
-    s->copies++;
     log_path_trim(&path, s->applied_min + 1);
     err = log_path_walk(&path, NULL, NULL, &end);
     better =
@@ -75,17 +73,19 @@ static int consider(struct start *s, unsigned device)
 
 static int find(struct start *s)
 {
-    int err = flush_all(s);
+    uint64_t failed;
 
-    for (unsigned d = 0; d < s->c->device_count && !err; d++)
-        if ((err = consider(s, d)))
-            return REFUSE(s,
-                          "device %u cannot be read while looking for the commit log: check it, "
-                          "then start again",
-                          d);
-    if (!err && !s->path.count)
+    flush_all(s);
+    for (unsigned d = 0; d < s->c->device_count; d++)
+        if (consider(s, d))
+            s->failed |= 1ull << d;
+    failed = s->failed & ~s->end.chain.fenced;
+    if (failed)
+        return REFUSE(s, "device number %d cannot be flushed or read: check it, then start again",
+                      __builtin_ctzll(failed));
+    if (!s->path.count)
         s->end.chain.epoch = s->super->epoch;
-    return err;
+    return 0;
 }
 
 /* ---- refusals ---- */
@@ -236,6 +236,9 @@ static void start_take_log(struct start *s)
     atomic_store(&c->last, s->end.chain.last);
     atomic_store(&c->ordered, s->end.chain.last);
     atomic_store(&c->fenced, s->end.chain.fenced);
+    for (unsigned d = 0; d < c->device_count; d++)
+        if (s->end.chain.fenced >> d & 1)
+            slab_device_fence(c->conf.slabs, d);
 }
 
 static int start_run(struct start *s)
