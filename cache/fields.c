@@ -67,39 +67,21 @@ void add_varint(struct row_bytes *bytes, uint64_t v)
     row_add(bytes, at, varint_put(at, v));
 }
 
-int take(struct span *rest, size_t len, struct span *ret)
-{
-    if (rest->len < len)
-        return -EBADMSG;
-    *ret = span_from(rest->base, len);
-    *rest = span_skip(*rest, len);
-    return 0;
-}
-
-int take_varint(struct span *rest, uint64_t *ret)
+int take_long_varint(struct span *rest, uint64_t *ret)
 {
     uint64_t v = 0;
 
     for (unsigned i = 0; i < 10 && i < rest->len; i++) {
-        uint8_t c = (uint8_t)rest->base[i];
+        uint8_t byte = (uint8_t)rest->base[i];
 
-        v |= (uint64_t)(c & 0x7f) << (7 * i);
-        if (!(c & 0x80)) {
+        v |= (uint64_t)(byte & 0x7f) << (7 * i);
+        if (!(byte & 0x80)) {
             *rest = span_skip(*rest, i + 1);
             *ret = v;
             return 0;
         }
     }
     return -EBADMSG;
-}
-
-int take_counted(struct span *rest, struct span *ret) /* varint length, bytes */
-{
-    uint64_t len;
-
-    if (take_varint(rest, &len) < 0 || len > rest->len)
-        return -EBADMSG;
-    return take(rest, len, ret);
 }
 
 int take_u64(struct span *rest, uint64_t *ret)
@@ -143,6 +125,12 @@ void field_fixed(struct row_bytes *row, enum tag tag, uint64_t v) /* present eve
     field(row, tag, span_from(at, 8));
 }
 
+void field_time(struct row_bytes *row, enum tag tag, int64_t ns)
+{
+    if (ns)
+        field_fixed(row, tag, (uint64_t)ns);
+}
+
 int fields_begin(struct fields *f, struct span value)
 {
     if (value.len < 1 || value.base[0] != ROW_FORMAT)
@@ -151,64 +139,9 @@ int fields_begin(struct fields *f, struct span value)
     return 0;
 }
 
-int fields_next(struct fields *f) /* 1, 0 at the end, -EBADMSG */
-{
-    if (!f->rest.len)
-        return 0;
-    f->tag_at = f->rest.base;
-    f->tag = (uint8_t)f->rest.base[0];
-    f->rest = span_skip(f->rest, 1);
-    return take_counted(&f->rest, &f->value) < 0 ? -EBADMSG : 1;
-}
-
 struct span fields_unknown(const struct fields *f)
 {
     return span_from(f->tag_at, (size_t)(f->rest.base + f->rest.len - f->tag_at));
-}
-
-int as_u64(struct span value, uint64_t *ret)
-{
-    return take_varint(&value, ret) < 0 || value.len ? -EBADMSG : 0;
-}
-
-int as_i64(struct span value, int64_t *ret)
-{
-    uint64_t v;
-
-    if (as_u64(value, &v) < 0)
-        return -EBADMSG;
-    *ret = (int64_t)v;
-    return 0;
-}
-
-int as_u32(struct span value, uint32_t *ret)
-{
-    uint64_t v;
-
-    if (as_u64(value, &v) < 0 || v > UINT32_MAX)
-        return -EBADMSG;
-    *ret = (uint32_t)v;
-    return 0;
-}
-
-int as_fixed(struct span value, uint64_t *ret)
-{
-    if (value.len != 8)
-        return -EBADMSG;
-    *ret = le64_get(value.base);
-    return 0;
-}
-
-int as_span(struct span value, struct span *ret)
-{
-    *ret = value;
-    return 0;
-}
-
-int as_bool(struct span value, bool *ret)
-{
-    *ret = true;
-    return value.len == 1 ? 0 : -EBADMSG;
 }
 
 /* ---- metadata, object ids, locations ---- */

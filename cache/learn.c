@@ -7,6 +7,7 @@
 #include "cache/names.h"
 #include "cache/order.h"
 #include "cache/uploads.h"
+#include "cache/metrics.h"
 
 struct learn {
     struct cache *cache;
@@ -25,6 +26,10 @@ static void learn_end(struct learn *l, int err)
 {
     struct completion *done = l->done;
 
+    if (!err)
+        STAT_INC(learned_versions);
+    else if (err == -ESTALE)
+        STAT_INC(learned_stale);
     if (!err && l->ret)
         *l->ret = TAKE(l->blob);
     blob_unref(l->blob);

@@ -8,6 +8,7 @@
 #include "cache/names.h"
 #include "cache/order.h"
 #include "cache/uploads.h"
+#include "cache/metrics.h"
 
 #define ACTIONS_BYTES (CHANGE_BYTES_MAX / 4)
 
@@ -185,7 +186,7 @@ static int compare_name(struct compare *c, struct span name, const struct blob_r
         return 0; /* the version that is here */
     if (row)
         return add_row(c, row, old);
-    return old->state == BLOB_TOMBSTONE ? 0 : add_action(c, name, SPAN(""), old);
+    return add_action(c, name, SPAN(""), old); /* a tombstone too: the range says it now */
 }
 
 static bool is_prefix(const struct blob *row)
@@ -317,6 +318,7 @@ static int learn_page(void *arg) /* worker */
         completion_post(done, err);
     } else {
         last->done = done;
+        STAT_INC(learned_pages);
         commit_submit(page->cache->committer, last);
     }
     page_free(page);

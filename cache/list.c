@@ -9,6 +9,7 @@
 #include "cache/known.h"
 #include "cache/names.h"
 #include "cache/stage.h"
+#include "cache/metrics.h"
 
 #define FRESH_DEFAULT_NS (60 * NS_PER_SEC)
 
@@ -23,6 +24,7 @@ struct lister {
     size_t staged_count, staged_at;
     struct row_bytes key, skip; /* scratch */
     unsigned rows;
+    int64_t oldest; /* knowledge may not be from before */
 };
 
 enum source { FROM_NONE, FROM_BLOBS, FROM_STUBS, FROM_STAGED };
@@ -160,15 +162,87 @@ static struct span span_dup(struct span s)
     return span_from(copy, s.len);
 }
 
-static int gap_at(const struct lister *l, struct span from, struct list_end *ret)
+static int gap_at(const struct lister *l, struct span prefix, struct span from,
+                  struct list_end *ret)
 {
     ret->gap = (struct list_gap){
         .container = l->query->container,
-        .prefix = span_dup(l->query->prefix),
+        .prefix = span_dup(prefix),
         .delimiter = span_dup(l->query->delimiter),
         .from = span_dup(from),
     };
     return -ENODATA;
+}
+
+/* ---- stubs ---- */
+
+static int any_row(struct lister *l, enum family family, struct span lower, struct span upper,
+                   bool *any)
+{
+    struct index_iter *iter = index_iter_new(l->cache->index, l->view, family, lower, upper);
+    int err;
+
+    *any = index_iter_valid(iter);
+    err = index_iter_err(iter);
+    index_iter_free(iter);
+    return err;
+}
+
+static int any_below(struct lister *l, struct span stub, bool *names, bool *stubs)
+{
+    _cleanup_(row_bytes_done) struct row_bytes lower = {0}, upper = {0}, end = {0};
+    const struct list_query *q = l->query;
+    int err;
+
+    span_after_prefix(stub, &end);
+    key_blob(&lower, q->container, stub);
+    key_blob(&upper, q->container, row_span(&end));
+    err = any_row(l, FAM_BLOBS, row_span(&lower), row_span(&upper), names);
+    if (err)
+        return err;
+    key_known(&lower, KNOWN_STUB, q->container, stub, q->delimiter, SPAN(""));
+    span_after_prefix(row_span(&lower), &upper);
+    return any_row(l, FAM_KNOWN, row_span(&lower), row_span(&upper), stubs);
+}
+
+/* The cloud listed the prefix, and no name below it lives here. If names below it were deleted
+ * here, what the cloud has below it must be known to say whether any is left: 1 show it, 0 hide it.
+ */
+static int stub_shows(struct lister *l, struct span stub, struct list_end *ret)
+{
+    struct known_until until = {0};
+    bool names, stubs;
+    int err = any_below(l, stub, &names, &stubs), known;
+
+    if (err || stubs || l->query->offline)
+        return err ? err : 1;
+    known = known_from(l->cache, l->view, l->query->container, stub, l->query->delimiter, stub,
+                       l->oldest, &until);
+    if (known > 0 && !until.to_end)
+        known = names ? gap_at(l, stub, row_span(&until.to), ret) : 1;
+    else if (known == 0)
+        known = names ? gap_at(l, stub, stub, ret) : 1;
+    else if (known > 0)
+        known = 0;
+    row_bytes_done(&until.to);
+    return known;
+}
+
+/* Does the candidate make a row? Blobs below a stub make it one. */
+static int shows(struct lister *l, const struct candidate *c, struct list_end *ret)
+{
+    uint64_t container;
+    struct span name;
+
+    if (c->source != FROM_STUBS)
+        return 1;
+    if (l->staged_at < l->staged_count && span_starts(l->staged[l->staged_at], c->name))
+        return 1;
+    if (index_iter_valid(l->blobs) &&
+        key_blob_decode(index_iter_key(l->blobs), &container, &name) == 0 &&
+        span_starts(name, c->name))
+        return 1;
+    return stub_shows(l, c->name, ret);
 }
 
 static int walk(struct lister *l, const struct known_until *until,
@@ -189,10 +263,12 @@ static int walk(struct lister *l, const struct known_until *until,
             return 0;
         }
         if (beyond)
-            return gap_at(l, row_span(&until->to), ret);
+            return gap_at(l, l->query->prefix, row_span(&until->to), ret);
         if (!c.source)
             return 0;
-        err = give(l, &c, row, arg);
+        err = shows(l, &c, ret);
+        if (err > 0)
+            err = give(l, &c, row, arg);
         if (err)
             return err;
         pass(l, &c);
@@ -227,6 +303,7 @@ static int reach(struct lister *l, const struct container *in, struct span from,
     int64_t oldest = oldest_allowed(l->cache, l->query, in);
     int known;
 
+    l->oldest = oldest;
     if (oldest == INT64_MAX) {
         until->to_end = true;
         return 0;
@@ -240,7 +317,7 @@ static int reach(struct lister *l, const struct container *in, struct span from,
         until->by_level = l->query->delimiter.len;
         return 0;
     }
-    return known ? 0 : gap_at(l, from, ret);
+    return known ? 0 : gap_at(l, l->query->prefix, from, ret);
 }
 
 static void open_sources(struct lister *l, struct span from, bool stubs)
@@ -305,6 +382,10 @@ int cache_list(struct cache *cache, const struct list_query *query,
     lister_done(&l);
     row_bytes_done(&until.to);
     container_unref(in);
+    if (err == -ENODATA)
+        STAT_INC(list_gaps);
+    else
+        STAT_INC(list_pages);
     return err;
 }
 

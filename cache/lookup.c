@@ -6,6 +6,7 @@
 #include "cache/known.h"
 #include "cache/names.h"
 #include "cache/order.h"
+#include "cache/metrics.h"
 
 struct blob *cache_lookup_hot(struct cache *cache, const struct name *name)
 {
@@ -17,6 +18,8 @@ struct blob *cache_lookup_hot(struct cache *cache, const struct name *name)
     if (blob &&
         (blob->state != BLOB_LIVE || names_judge(cache, name->container, name->blob, blob) != 0))
         blob = blob_unref(blob);
+    if (blob)
+        STAT_INC(lookups_memory);
     return blob;
 }
 

@@ -6,6 +6,7 @@
  * worker and enters what it read, unless the shard's change counter has moved since before its read
  * (N2). */
 #include "cache/names.h"
+#include "cache/metrics.h"
 
 #include "base/log.h"
 
@@ -106,6 +107,7 @@ static struct blob *shard_remove(struct shard *shard, struct blob **at)
     ring_remove(shard, blob);
     shard->count--;
     shard->bytes -= blob->bytes;
+    STAT_GAUGE_ADD(names_bytes, -(int64_t)blob->bytes);
     return blob;
 }
 
@@ -117,6 +119,7 @@ static void shard_enter(struct shard *shard, struct blob *blob) /* takes the ref
     *at = blob;
     ring_add(shard, blob);
     shard->bytes += blob->bytes;
+    STAT_GAUGE_ADD(names_bytes, blob->bytes);
     if (++shard->count > shard->room)
         shard_grow(shard);
 }
@@ -248,6 +251,7 @@ static int load_once(struct cache *cache, uint64_t container, struct span name, 
     struct index_value value;
     int err;
 
+    STAT_INC(lookups_index);
     key_blob(&key, container, name);
     err = index_get(cache->index, NULL, FAM_BLOBS, row_span(&key), &value);
     if (err)

@@ -9,6 +9,7 @@
 #include "cache/order.h"
 
 #include "cache/names.h"
+#include "cache/metrics.h"
 
 struct rest { /* a rollback waiting for the change it rests on */
     uint64_t serial;
@@ -223,6 +224,7 @@ static bool order_join(struct tx *tx, int *err) /* true: the turn is its own at 
         *(*at)->waiting_tail = tx;
         (*at)->waiting_tail = &tx->next;
         (*at)->waiting_count++;
+        STAT_INC(name_turns_waited);
     }
     return free_now;
 }

@@ -52,7 +52,7 @@ struct blob_row {
     uint64_t manifest;         /* names the content; 0: none */
     bool located;              /* a small body: no object row, no manifest rows */
     struct object_id object;
-    struct extent extent;           /* of a located body: one unit */
+    struct extent extent;           /* of a located body: one unit; else not set */
     enum object_state object_state; /* likewise */
     bool confirmed;                 /* tombstone: the cloud has deleted it too */
     struct span unknown;
@@ -61,6 +61,7 @@ void key_blob(struct row_bytes *ret, uint64_t container, struct span blob);
 int key_blob_decode(struct span key, uint64_t *container, struct span *blob) must_check;
 void key_version(struct row_bytes *ret, uint64_t container, struct span blob, uint64_t etag);
 void blob_row_encode(struct row_bytes *ret, const struct blob_row *row);
+/* extent is set where located is; on failure *ret is of no use. */
 int blob_row_decode(struct span value, struct blob_row *ret, struct row_space *space) must_check;
 
 /* ---- fresh: key of the blob -> when the cloud last said so of that ETag ---- */
@@ -128,7 +129,7 @@ struct upload_row {
     struct span container_name, blob;
     uint64_t etag;    /* of the version (blobs or versions row); container: its etag */
     uint64_t content; /* the version's manifest */
-    uint64_t batch; /* order = safe: of its scope */
+    uint64_t batch;   /* order = safe: of its scope */
     enum upload_base base;
     struct span base_etag;
     int64_t queued_ns; /* wall clock */

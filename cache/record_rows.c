@@ -112,7 +112,7 @@ void staged_row_encode(struct row_bytes *ret, const struct staged_row *row)
     field(ret, TAG_OBJECT, row_span(&id));
     field_u64(ret, TAG_LENGTH, row->length);
     field_u64(ret, TAG_USER, row->user);
-    field_u64(ret, TAG_STAGED, (uint64_t)row->staged_ns);
+    field_time(ret, TAG_STAGED, row->staged_ns);
     row_add(ret, row->unknown.base, row->unknown.len);
 }
 
@@ -128,7 +128,7 @@ static int decode_staged_field(const struct fields *f, struct staged_row *row)
     case TAG_USER:
         return as_u64(value, &row->user);
     case TAG_STAGED:
-        return as_i64(value, &row->staged_ns);
+        return as_time(value, &row->staged_ns);
     default:
         return -ENOENT;
     }
@@ -169,12 +169,12 @@ void container_row_encode(struct row_bytes *ret, const struct container_row *row
     add_u8(ret, ROW_FORMAT);
     field_u64(ret, TAG_STATE, row->tombstone ? BLOB_TOMBSTONE : BLOB_LIVE);
     field_u64(ret, TAG_ID, r->id);
-    field_u64(ret, TAG_ETAG, r->etag);
-    field_u64(ret, TAG_MODIFIED, (uint64_t)r->modified_ns);
+    field_time(ret, TAG_ETAG, (int64_t)r->etag);
+    field_time(ret, TAG_MODIFIED, r->modified_ns);
     field_metadata(ret, r->metadata, r->metadata_count);
     field_span(ret, TAG_PUBLIC_ACCESS, r->public_access);
     field_u64(ret, TAG_IN_CLOUD, r->in_cloud);
-    field_u64(ret, TAG_CHECKED, (uint64_t)r->checked_ns);
+    field_time(ret, TAG_CHECKED, r->checked_ns);
     row_add(ret, row->unknown.base, row->unknown.len);
 }
 
@@ -193,9 +193,9 @@ static int decode_container_field(const struct fields *f, struct container_row *
     case TAG_ID:
         return as_u64(f->value, &r->id);
     case TAG_ETAG:
-        return as_u64(f->value, &r->etag);
+        return as_fixed(f->value, &r->etag);
     case TAG_MODIFIED:
-        return as_i64(f->value, &r->modified_ns);
+        return as_time(f->value, &r->modified_ns);
     case TAG_METADATA:
         return as_metadata(f->value, space, &r->metadata, &r->metadata_count);
     case TAG_PUBLIC_ACCESS:
@@ -203,7 +203,7 @@ static int decode_container_field(const struct fields *f, struct container_row *
     case TAG_IN_CLOUD:
         return as_bool(f->value, &r->in_cloud);
     case TAG_CHECKED:
-        return as_i64(f->value, &r->checked_ns);
+        return as_time(f->value, &r->checked_ns);
     default:
         return -ENOENT;
     }
@@ -241,12 +241,12 @@ void upload_row_encode(struct row_bytes *ret, const struct upload_row *row)
     field_u64(ret, TAG_CONTAINER, row->container);
     field_span(ret, TAG_CONTAINER_NAME, row->container_name);
     field_span(ret, TAG_BLOB, row->blob);
-    field_u64(ret, TAG_ETAG, row->etag);
+    field_time(ret, TAG_ETAG, (int64_t)row->etag);
     field_u64(ret, TAG_MANIFEST, row->content);
     field_u64(ret, TAG_BATCH, row->batch);
     field_u64(ret, TAG_BASE, row->base);
     field_span(ret, TAG_BASE_ETAG, row->base_etag);
-    field_u64(ret, TAG_QUEUED, (uint64_t)row->queued_ns);
+    field_time(ret, TAG_QUEUED, row->queued_ns);
     field_span(ret, TAG_HELD, row->held);
     row_add(ret, row->unknown.base, row->unknown.len);
 }
@@ -267,7 +267,7 @@ static int decode_upload_field(const struct fields *f, struct upload_row *row)
     case TAG_BLOB:
         return as_span(f->value, &row->blob);
     case TAG_ETAG:
-        return as_u64(f->value, &row->etag);
+        return as_fixed(f->value, &row->etag);
     case TAG_MANIFEST:
         return as_u64(f->value, &row->content);
     case TAG_BATCH:
@@ -277,7 +277,7 @@ static int decode_upload_field(const struct fields *f, struct upload_row *row)
     case TAG_BASE_ETAG:
         return as_span(f->value, &row->base_etag);
     case TAG_QUEUED:
-        return as_i64(f->value, &row->queued_ns);
+        return as_time(f->value, &row->queued_ns);
     case TAG_HELD:
         return as_span(f->value, &row->held);
     default:
@@ -351,7 +351,7 @@ void known_row_encode(struct row_bytes *ret, const struct known_row *row)
 {
     ret->used = 0;
     add_u8(ret, ROW_FORMAT);
-    field_u64(ret, TAG_AS_OF, (uint64_t)row->as_of_ns);
+    field_time(ret, TAG_AS_OF, row->as_of_ns);
     if (!row->to_end)
         field(ret, TAG_TO, row->to);
     row_add(ret, row->unknown.base, row->unknown.len);
@@ -361,7 +361,7 @@ static int decode_known_field(const struct fields *f, struct known_row *row)
 {
     switch (f->tag) {
     case TAG_AS_OF:
-        return as_i64(f->value, &row->as_of_ns);
+        return as_time(f->value, &row->as_of_ns);
     case TAG_TO:
         row->to_end = false;
         return as_span(f->value, &row->to);

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "cache/ask.h"
 #include "cache/names.h"
+#include "cache/metrics.h"
 
 #define LOOK_MAX        512 /* entries of a line looked at per call */
 #define FAILED_RETRY_NS (1 * NS_PER_SEC)
@@ -473,10 +474,14 @@ void cache_upload_end(struct cache *cache, struct upload *upload,
         return end_dropped(cache, upload, done);
     switch (result->end) {
     case UPLOAD_RETRY:
+        STAT_INC(uploads_retried);
         return end_retry(cache, upload, result->retry_after_ns, done);
     case UPLOAD_HELD:
+        STAT_INC(uploads_held);
         return end_held(cache, upload, result->reason, done);
     case UPLOAD_CONFIRMED:
+        STAT_INC(uploads_confirmed);
+        return end_done(out_of(upload), result, done);
     case UPLOAD_SUPERSEDED:
         return end_done(out_of(upload), result, done);
     }

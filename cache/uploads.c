@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "cache/names.h"
+#include "cache/metrics.h"
 
 /* ---- lines: doubly linked through line_at, so that an entry leaves any in O(1) ---- */
 
@@ -376,6 +377,7 @@ static void take_replaced(struct tx *tx, struct change *change, struct upload_en
     upload_leave(tx->cache->uploads, old);
     old->replaced_next = tx->replaced;
     tx->replaced = old;
+    STAT_INC(uploads_replaced);
 }
 
 /* A container that goes takes all its entries along: rows beyond the first go by upload_sweep. */
@@ -434,6 +436,7 @@ static int add_entry(struct tx *tx, struct change *change, struct upload_row *ro
     upload_put_row(change, entry);
     tick_cover(change, tx->cache, entry->seq);
     tx->entry = entry;
+    STAT_INC(uploads_queued);
     return 0;
 }
 

@@ -216,6 +216,29 @@ static void test_cloud__a_level_is_known_with_its_stubs(void **state)
     cachebox_free(box);
 }
 
+static void test_cloud__a_stub_goes_with_the_last_name_below_it(void **state)
+{
+    struct cachebox *box = cachebox_new(7);
+    uint64_t id = learned_container(box, "free");
+    struct listed l = {0};
+
+    assert_int_equal(learn_now(box, id, "", "/", "", "a d/* e/*", NULL), 0);
+    assert_int_equal(box_delete(box, BOX_CLOUD, "free", id, "d/1"), 0);
+    /* Is anything left below d/? Only the cloud knows: it is asked for that prefix. */
+    assert_string_equal(list_from(box, &l, id, "", "/", "", 100), "a ");
+    assert_int_equal(l.err, -ENODATA);
+    assert_span_equal(l.end.gap.prefix, "d/");
+    assert_span_equal(l.end.gap.from, "d/");
+    assert_int_equal(learn_now(box, id, "d/", "/", "d/", "d/1 d/2", NULL), 0);
+    assert_string_equal(list_from(box, &l, id, "", "/", "d/", 100), "d/* e/* ");
+    assert_int_equal(box_delete(box, BOX_CLOUD, "free", id, "d/2"), 0);
+    assert_string_equal(list_from(box, &l, id, "", "/", "", 100), "a e/* ");
+    assert_int_equal(l.err, 0);
+    list_end_done(&l.end);
+    assert_int_equal(cachebox_check(box), 0);
+    cachebox_free(box);
+}
+
 static void test_cloud__names_vanish_and_change_and_ours_stay(void **state)
 {
     struct cachebox *box = cachebox_new(5);
@@ -274,6 +297,7 @@ int main(void)
         cmocka_unit_test(test_list__is_the_same_after_a_restart),
         cmocka_unit_test(test_cloud__a_listing_needs_knowledge_and_goes_on_where_it_ends),
         cmocka_unit_test(test_cloud__a_level_is_known_with_its_stubs),
+        cmocka_unit_test(test_cloud__a_stub_goes_with_the_last_name_below_it),
         cmocka_unit_test(test_cloud__names_vanish_and_change_and_ours_stay),
         cmocka_unit_test(test_cloud__an_overtaken_page_leaves_the_changed_name_alone),
     };
