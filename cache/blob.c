@@ -178,9 +178,9 @@ static int load_located(struct cache *cache, uint64_t container, struct span nam
         .crc64 = row->record.content_crc64,
         .extent = row->extent,
         .state = row->object_state,
-        .origin_container = container,
-        .origin_blob = name,
-        .origin_etag = row->record.cloud_etag,
+        .origin.container = container,
+        .origin.blob = name,
+        .origin.etag = row->record.cloud_etag,
     };
     struct object *object;
     int err = object_get_record(cache, &body, &object);

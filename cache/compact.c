@@ -163,9 +163,9 @@ static int compact_body_of(struct compact *compact, const struct space_row *row,
                                    .crc64 = blob.record.content_crc64,
                                    .extent = blob.extent,
                                    .state = blob.object_state,
-                                   .origin_container = row->container,
-                                   .origin_blob = row->blob,
-                                   .origin_etag = blob.record.cloud_etag};
+                                   .origin.container = row->container,
+                                   .origin.blob = row->blob,
+                                   .origin.etag = blob.record.cloud_etag};
 
         err = object_get_record(compact->cache, &body, &object);
         if (!err) {

@@ -78,7 +78,7 @@ bool object_evictable(const struct object *object)
 {
     bool record = object->link_count && object->links[0].user == LINK_RECORD;
 
-    return object->rows && !record && object->origin_etag.len &&
+    return object->rows && !record && object->origin.etag.len &&
            object_state_locked(object) == OBJECT_CLEAN;
 }
 
@@ -224,8 +224,8 @@ static int load_object_row(struct cache *cache, struct load_object *load, struct
     }
     err = object_row_decode(value, &probe);
     load->row = !err;
-    load->origin = probe.origin_etag.len > 0;
-    object_set_origin(&probe, 0, (struct span){0}, (struct span){0});
+    load->origin = probe.origin.etag.len > 0;
+    object_set_origin(&probe, NULL);
     return err;
 }
 

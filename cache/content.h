@@ -44,8 +44,9 @@ cell_unref(struct cell *cell); /* NULL is fine; the last one of a doomed cell fr
 struct object *object_find(struct cache *cache, struct object_id id); /* memory only; NULL */
 bool object_id_eq(struct object_id a, struct object_id b);
 uint64_t object_id_hash(struct object_id id);
-void object_set_origin(struct object *object, uint64_t container, struct span blob,
-                       struct span etag);
+void object_set_origin(struct object *object, const struct object_origin *origin); /* NULL: none */
+struct object_origin origin_copy(const struct object_origin *origin);
+void origin_done(struct object_origin *origin);
 /* Lock held; takes the reference. The former cell is the caller's to doom and unref. */
 void object_set_cell(struct object *object, unsigned index, struct cell *cell);
 enum object_state object_state_locked(const struct object *object);

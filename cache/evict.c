@@ -168,7 +168,7 @@ static void evict_order(struct change_hook *base, struct change *change)
 
     SCOPED_LOCK(&object->lock);
     cell = hook->index < object->cell_count ? object->cells[hook->index] : NULL;
-    if (!cell || !object->rows || !object->origin_etag.len ||
+    if (!cell || !object->rows || !object->origin.etag.len ||
         object_state_locked(object) != OBJECT_CLEAN)
         return; /* B6 */
     hook->record = object->link_count && object->links[0].user == LINK_RECORD;

@@ -38,6 +38,7 @@ struct fill *fill_unref(struct fill *fill)
         fill->bufs[i] = iobuf_unref(fill->bufs[i]);
     fill->spare = iobuf_unref(fill->spare);
     filler_give(filler_of(fill), fill);
+    origin_done(&fill->origin);
     fill->object = object_unref(fill->object);
     pthread_mutex_destroy(&fill->lock);
     pthread_mutex_destroy(&fill->resume_lock);
@@ -110,6 +111,7 @@ static struct fill *fill_new(struct object *object, uint64_t start, uint64_t len
     fill->index = (uint32_t)(start / EXTENT_BYTES_MAX);
     fill->start = start;
     fill->length = length;
+    fill->origin = origin_copy(&object->origin);
     fill->class = length > UNIT_BYTES ? IOBUF_512K : IOBUF_64K;
     fill->buf_count =
         (unsigned)((length + IOBUF_BYTES(fill->class) - 1) / IOBUF_BYTES(fill->class));
@@ -149,8 +151,8 @@ int cache_fill_begin(struct blob *blob, struct range want, struct fill **ret)
     at = (piece->offset + want.start - piece_start) / UNIT_BYTES * UNIT_BYTES;
     end = piece->offset + MIN(want.start - piece_start + want.len, piece->length);
     pthread_mutex_lock(&object->lock);
-    if (!object->origin_etag.len || unit_present(object, at) || fill_running(object, at)) {
-        int err = !object->origin_etag.len   ? -EINVAL
+    if (!object->origin.etag.len || unit_present(object, at) || fill_running(object, at)) {
+        int err = !object->origin.etag.len   ? -EINVAL
                   : fill_running(object, at) ? -EALREADY
                                              : -EEXIST;
 
@@ -173,12 +175,10 @@ struct range fill_range(const struct fill *fill)
 
 struct fill_source fill_source(const struct fill *fill)
 {
-    const struct object *object = fill->object; /* its origin stays while extents are absent */
-
-    return (struct fill_source){.container = object->origin_container,
-                                .blob = object->origin_blob,
-                                .etag = object->origin_etag,
-                                .bytes = {fill->start, fill->length}};
+    return (struct fill_source){.container = fill->origin.container,
+                                .blob = fill->origin.blob,
+                                .etag = fill->origin.etag,
+                                .bytes = {fill->origin.offset + fill->start, fill->length}};
 }
 
 /* ---- append ---- */
@@ -295,7 +295,7 @@ static int fill_judge(const struct fill *fill, int err, const uint64_t *crc)
     if (!crc || *crc == fill_crc(fill))
         return 0;
     log_warn("bytes from the cloud do not match its checksum",
-             KV_SPAN("blob", fill->object->origin_blob), KV_UINT("offset", fill->start),
+             KV_SPAN("blob", fill->object->origin.blob), KV_UINT("offset", fill->start),
              KV_UINT("bytes", fill->length));
     STAT_INC(fills_mismatched);
     return -EIO;

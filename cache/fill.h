@@ -18,10 +18,12 @@ struct fill_waiter {
 
 struct fill {
     _Atomic uint32_t refs;
-    struct object *object;    /* a reference */
-    uint32_t index;           /* extent */
-    uint64_t start, length;   /* bytes of the object; start is a unit's first byte */
-    int64_t shift;            /* what to add for bytes of the blob it was begun for */
+    struct object *object;  /* a reference */
+    uint32_t index;         /* extent */
+    uint64_t start, length; /* bytes of the object; start is a unit's first byte */
+    struct object_origin
+        origin;    /* the object's own may change meanwhile: metadata got it a new ETag */
+    int64_t shift; /* what to add for bytes of the blob it was begun for */
     struct fill *object_next; /* object's lock */
 
     pthread_mutex_t lock; /* guards what follows; bytes below `received` never change */

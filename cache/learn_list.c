@@ -130,9 +130,9 @@ static int add_action(struct compare *c, struct span name, struct span value,
                                    .crc64 = old->record.content_crc64,
                                    .extent = old->extent,
                                    .state = old->object_state,
-                                   .origin_container = batch->container,
-                                   .origin_blob = name,
-                                   .origin_etag = old->record.cloud_etag};
+                                   .origin.container = batch->container,
+                                   .origin.blob = name,
+                                   .origin.etag = old->record.cloud_etag};
         int err = object_get_record(c->page->cache, &body, &action->located);
 
         if (err) {

@@ -23,9 +23,8 @@ struct link_hook {
     struct object *object; /* a reference */
     uint64_t user;
     enum object_state state;
-    struct name who;                      /* LINK_ADD of a record: blob is malloc'ed */
-    uint64_t origin_container;            /* LINK_CLEAN */
-    struct span origin_blob, origin_etag; /* malloc'ed; after order: the former ones, for undo */
+    struct name who;             /* LINK_ADD of a record: blob is malloc'ed */
+    struct object_origin origin; /* LINK_CLEAN; after order: the former one, for undo */
     /* undo: */
     bool ordered, found, wrote_rows, dropped_rows;
     enum object_state old;
@@ -215,16 +214,10 @@ static void undo_drop(struct link_hook *hook)
 
 static void swap_origin(struct link_hook *hook)
 {
-    struct object *object = hook->object;
-    uint64_t container = object->origin_container;
-    struct span blob = object->origin_blob, etag = object->origin_etag;
+    struct object_origin former = hook->object->origin;
 
-    object->origin_container = hook->origin_container;
-    object->origin_blob = hook->origin_blob;
-    object->origin_etag = hook->origin_etag;
-    hook->origin_container = container;
-    hook->origin_blob = blob;
-    hook->origin_etag = etag;
+    hook->object->origin = hook->origin;
+    hook->origin = former;
 }
 
 static void order_clean(struct link_hook *hook, struct change *change)
@@ -241,7 +234,7 @@ static void order_clean(struct link_hook *hook, struct change *change)
     if (!object->rows)
         return;
     if (hook->user == LINK_RECORD) {
-        struct name who = {.container = object->origin_container, .blob = object->origin_blob};
+        struct name who = {.container = object->origin.container, .blob = object->origin.blob};
 
         put_record_space(change, object, &who, OBJECT_CLEAN);
         return;
@@ -303,8 +296,7 @@ static void link_end(struct change_hook *base, int err)
         object_settled(hook->object);
     hook->object = object_unref(hook->object); /* B4: slots of a dropped object, not before */
     free((void *)hook->who.blob.base);
-    free((void *)hook->origin_blob.base);
-    free((void *)hook->origin_etag.base);
+    origin_done(&hook->origin);
     free(hook);
 }
 
@@ -319,15 +311,6 @@ static struct link_hook *link_hook_add(struct change *change, struct object *obj
     hook->user = user;
     change_add_hook(change, &hook->hook);
     return hook;
-}
-
-static struct span span_copy(struct span s)
-{
-    char *copy = s.len ? xmalloc(s.len) : NULL;
-
-    if (copy)
-        memcpy(copy, s.base, s.len);
-    return (struct span){copy, s.len};
 }
 
 /* ---- what others call ---- */
@@ -346,14 +329,12 @@ void object_unlink(struct change *change, struct object *object, uint64_t user)
 }
 
 void object_set_clean(struct change *change, struct object *object, uint64_t user,
-                      uint64_t container, struct span blob, struct span etag)
+                      const struct object_origin *origin)
 {
     struct link_hook *hook = link_hook_add(change, object, LINK_CLEAN, user);
 
-    assert(etag.len);
-    hook->origin_container = container;
-    hook->origin_blob = span_copy(blob);
-    hook->origin_etag = span_copy(etag);
+    assert(origin->etag.len);
+    hook->origin = origin_copy(origin);
 }
 
 void object_link_record(struct change *change, struct object *object, const struct name *who,
@@ -363,7 +344,8 @@ void object_link_record(struct change *change, struct object *object, const stru
 
     assert(object->small && object->cell_count == 1);
     hook->state = state;
-    hook->who = (struct name){.container = who->container, .blob = span_copy(who->blob)};
+    hook->who = (struct name){.container = who->container,
+                              .blob = {strndup(who->blob.base, who->blob.len), who->blob.len}};
 }
 
 void object_unlink_record(struct change *change, struct object *object)

@@ -95,7 +95,7 @@ static void object_destroy(struct object *object)
     }
     free(object->cells);
     free(object->links);
-    object_set_origin(object, 0, (struct span){0}, (struct span){0});
+    object_set_origin(object, NULL);
     pthread_mutex_destroy(&object->lock);
     free(object);
 }
@@ -188,14 +188,35 @@ static struct object *table_insert_new(struct object *object)
 
 /* ---- objects that are new ---- */
 
-void object_set_origin(struct object *object, uint64_t container, struct span blob,
-                       struct span etag)
+static struct span span_copy(struct span s)
 {
-    free((void *)object->origin_blob.base);
-    free((void *)object->origin_etag.base);
-    object->origin_container = container;
-    object->origin_blob = (struct span){blob.len ? strndup(blob.base, blob.len) : NULL, blob.len};
-    object->origin_etag = (struct span){etag.len ? strndup(etag.base, etag.len) : NULL, etag.len};
+    char *copy = s.len ? xmalloc(s.len) : NULL;
+
+    if (copy)
+        memcpy(copy, s.base, s.len);
+    return (struct span){copy, s.len};
+}
+
+struct object_origin origin_copy(const struct object_origin *origin)
+{
+    return (struct object_origin){.container = origin->container,
+                                  .blob = span_copy(origin->blob),
+                                  .etag = span_copy(origin->etag),
+                                  .offset = origin->offset};
+}
+
+void origin_done(struct object_origin *origin)
+{
+    free((void *)origin->blob.base);
+    free((void *)origin->etag.base);
+    *origin = (struct object_origin){0};
+}
+
+void object_set_origin(struct object *object, const struct object_origin *origin)
+{
+    origin_done(&object->origin);
+    if (origin)
+        object->origin = origin_copy(origin);
 }
 
 static void object_room(struct object *object, unsigned cells)
@@ -244,7 +265,8 @@ struct object *object_new_cloud(struct cache *cache, uint64_t length, uint64_t c
     assert(etag.len);
     object->length = length;
     object_room(object, extents_of(length));
-    object_set_origin(object, container, blob, etag);
+    object_set_origin(object,
+                      &(struct object_origin){.container = container, .blob = blob, .etag = etag});
     return table_insert_new(object);
 }
 
@@ -369,7 +391,7 @@ static struct object *object_of_record(struct cache *cache, const struct record_
     object->has_crc64 = object->small = true;
     object_room(object, 1);
     object_add_link(object, LINK_RECORD, body->state);
-    object_set_origin(object, body->origin_container, body->origin_blob, body->origin_etag);
+    object_set_origin(object, &body->origin);
     object->rows = present;
     if (present)
         object_set_cell(object, 0, cell_new(cache->slabs, &body->extent));

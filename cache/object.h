@@ -42,6 +42,14 @@ struct object_link_row { /* user 0: the blob record */
     enum object_state state;
 };
 
+/* Refill source: the cloud blob, the ETag these bytes belong to, and where in it the object's first
+ * byte is. etag empty: none. */
+struct object_origin {
+    uint64_t container;
+    struct span blob, etag;
+    uint64_t offset;
+};
+
 struct object {
     _Atomic uint32_t refs;
     struct cache *cache;
@@ -59,11 +67,9 @@ struct object {
     unsigned link_count, link_room;
     enum object_state counted; /* what of it stands in content_stats, and under which state */
     uint64_t counted_bytes;
-    bool known; /* its extents are in eviction's book */
-    /* Refill source: the cloud blob and the ETag these bytes belong to. etag empty: none. */
-    uint64_t origin_container;
-    struct span origin_blob, origin_etag; /* malloc'ed */
-    struct fill *fills;                   /* running ones, fill.c */
+    bool known;                  /* its extents are in eviction's book */
+    struct object_origin origin; /* spans malloc'ed */
+    struct fill *fills;          /* running ones, fill.c */
     struct object *table_next;
 };
 
@@ -91,10 +97,10 @@ void object_link(struct change *change, struct object *object, uint64_t user,
 /* The opposite; with the last link the object's rows go too. The caller knows that `user` needs the
  * object no more (stages: a block id put again). Manifests: reaper_add. */
 void object_unlink(struct change *change, struct object *object, uint64_t user);
-/* Whole version confirmed in the cloud: what `user` refers to is clean, refilled from there. user
- * 0: a body located by its record. */
+/* Whole version confirmed in the cloud: what `user` refers to is clean, refilled from there. The
+ * source must have the whole object. user 0: a body located by its record. */
 void object_set_clean(struct change *change, struct object *object, uint64_t user,
-                      uint64_t container, struct span blob, struct span etag);
+                      const struct object_origin *origin);
 
 /* Small bodies located by their blob record (never shared, no object row; design 3). The caller
  * encodes id, length, crc64, state, object_extent(0) (one unit, one crc) into the record. */
@@ -107,8 +113,7 @@ struct record_body {
     uint64_t crc64;
     struct extent extent; /* index 0 */
     enum object_state state;
-    uint64_t origin_container; /* when clean */
-    struct span origin_blob, origin_etag;
+    struct object_origin origin; /* when clean */
 };
 /* Finds it in memory, else makes it from what the record says. Worker thread: a clean body may have
  * been evicted without its record being told, so its space row is looked at (then it is absent, not

@@ -162,7 +162,7 @@ static void slot_keep(struct reader_slot *slot)
 static bool object_refillable(struct object *object)
 {
     SCOPED_LOCK(&object->lock);
-    return object->origin_etag.len && object_state_locked(object) == OBJECT_CLEAN;
+    return object->origin.etag.len && object_state_locked(object) == OBJECT_CLEAN;
 }
 
 /* B8: what exists elsewhere is a miss, what does not is kept from everyone and shouted about. */
@@ -426,7 +426,7 @@ static bool reader_absent(struct reader *reader)
 
     pthread_mutex_lock(&object->lock);
     fill = fill_find(object, at);
-    refillable = object->origin_etag.len > 0;
+    refillable = object->origin.etag.len > 0;
     pthread_mutex_unlock(&object->lock);
     if (fill) {
         again = reader_take(reader, fill, at, max);

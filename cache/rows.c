@@ -8,7 +8,7 @@
 #define ROW_FORMAT        1
 #define OBJECT_FLAG_CRC   0x01
 #define OBJECT_FLAG_SMALL 0x02
-#define OBJECT_ROW_HEAD   30 /* before the origin's names */
+#define OBJECT_ROW_HEAD   38 /* before the origin's names */
 #define EXTENT_ROW_HEAD   27
 #define SPACE_ROW_HEAD    30
 #define ID_BYTES          16
@@ -74,7 +74,7 @@ struct span object_key_span(const struct object_key *key)
 
 struct span object_row_encode(const struct object *object)
 {
-    struct span blob = object->origin_blob, etag = object->origin_etag;
+    struct span blob = object->origin.blob, etag = object->origin.etag;
     size_t bytes = OBJECT_ROW_HEAD + blob.len + etag.len;
     char *at = xmalloc(bytes);
 
@@ -83,9 +83,10 @@ struct span object_row_encode(const struct object *object)
         (char)((object->has_crc64 ? OBJECT_FLAG_CRC : 0) | (object->small ? OBJECT_FLAG_SMALL : 0));
     le64_put(at + 2, object->length);
     le64_put(at + 10, object->crc64);
-    le64_put(at + 18, object->origin_container);
-    le16_put(at + 26, (uint16_t)blob.len);
-    le16_put(at + 28, (uint16_t)etag.len);
+    le64_put(at + 18, object->origin.container);
+    le64_put(at + 26, object->origin.offset);
+    le16_put(at + 34, (uint16_t)blob.len);
+    le16_put(at + 36, (uint16_t)etag.len);
     if (blob.len)
         memcpy(at + OBJECT_ROW_HEAD, blob.base, blob.len);
     if (etag.len)
@@ -100,16 +101,20 @@ int object_row_decode(struct span row, struct object *object)
 
     if (row.len < OBJECT_ROW_HEAD || at[0] != ROW_FORMAT)
         return -EBADMSG;
-    blob = le16_get(at + 26);
-    etag = le16_get(at + 28);
+    blob = le16_get(at + 34);
+    etag = le16_get(at + 36);
     if (row.len < OBJECT_ROW_HEAD + blob + etag)
         return -EBADMSG;
     object->has_crc64 = at[1] & OBJECT_FLAG_CRC;
     object->small = at[1] & OBJECT_FLAG_SMALL;
     object->length = le64_get(at + 2);
     object->crc64 = le64_get(at + 10);
-    object_set_origin(object, le64_get(at + 18), (struct span){at + OBJECT_ROW_HEAD, blob},
-                      (struct span){at + OBJECT_ROW_HEAD + blob, etag});
+    object_set_origin(object, &(struct object_origin){
+                                  .container = le64_get(at + 18),
+                                  .blob = {at + OBJECT_ROW_HEAD, blob},
+                                  .etag = {at + OBJECT_ROW_HEAD + blob, etag},
+                                  .offset = le64_get(at + 26),
+                              });
     return 0;
 }
 

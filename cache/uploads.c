@@ -529,6 +529,21 @@ static void resolve_former(struct tx *tx, struct change *change, struct upload_e
     upload_put_row(change, next);
 }
 
+/* An object of which the blob has a part only cannot be fetched again from there. */
+static void clean_pieces(struct tx *tx, struct change *change, struct blob *blob)
+{
+    struct object_origin origin = {
+        .container = tx->container, .blob = tx->name, .etag = tx->ended_etag};
+
+    for (size_t i = 0; i < blob->piece_count; i++) {
+        const struct piece *piece = &blob->pieces[i];
+
+        if (!piece->offset && piece->length == object_length(piece->object))
+            object_set_clean(change, piece->object, blob->located ? 0 : blob->manifest, &origin);
+        origin.offset += piece->length;
+    }
+}
+
 static void order_ended_upload(struct tx *tx, struct change *change)
 {
     struct uploads *uploads = tx->cache->uploads;
@@ -543,9 +558,7 @@ static void order_ended_upload(struct tx *tx, struct change *change)
     /* Clean only when nothing else that is still to be sent lies on the same bytes. */
     if (tx->confirmed && blob && entry->row.kind != UPLOAD_DELETE &&
         !uploads_need_content_locked(tx->cache, tx->container, tx->name, blob->manifest))
-        for (size_t i = 0; i < blob->piece_count; i++)
-            object_set_clean(change, blob->pieces[i].object, blob->located ? 0 : blob->manifest,
-                             tx->container, tx->name, tx->ended_etag);
+        clean_pieces(tx, change, blob);
     drop_version(tx, change, blob);
 }
 

@@ -326,7 +326,10 @@ static inline void world_clean(struct world *w, struct object *object, uint64_t 
 {
     struct change *change = change_new();
 
-    object_set_clean(change, object, manifest, 7, SPAN("origin"), SPAN("\"0x8D1\""));
+    struct object_origin origin = {
+        .container = 7, .blob = SPAN("origin"), .etag = SPAN("\"0x8D1\""), .offset = 4096};
+
+    object_set_clean(change, object, manifest, &origin);
     world_commit(w, change);
 }
 

@@ -357,6 +357,34 @@ static void test_fill__back_pressure_pauses_and_resumes(void **state)
     world_free(w);
 }
 
+/* A block that was uploaded is refilled from its place in the cloud blob, by the ETag of when it began. */
+static void test_fill__of_a_block_asks_for_its_place_in_the_cloud_blob(void **state)
+{
+    struct world *w = world_new(6, 0);
+    struct object *object = world_object(w, 1, 1 << 20);
+    struct blob *blob = world_blob_of(w, object_ref(object));
+    struct object_origin later = {.container = 7, .blob = SPAN("origin"), .etag = SPAN("\"2\"")};
+    struct change *change = change_new();
+    struct fill *fill;
+
+    world_link(w, object, 100, OBJECT_DIRTY);
+    world_clean(w, object, 100); /* at 4096 of "origin" */
+    evict_extent(change, object, 0);
+    world_commit(w, change);
+    assert_int_equal(cache_fill_begin(blob, (struct range){UNIT_BYTES, 1 << 20}, &fill), 0);
+    change = change_new();
+    object_set_clean(change, object, 100, &later);
+    world_commit(w, change);
+    assert_span_equal(fill_source(fill).blob, "origin");
+    assert_span_equal(fill_source(fill).etag, "\"0x8D1\"");
+    assert_int_equal(fill_source(fill).bytes.start, 4096 + UNIT_BYTES);
+    assert_int_equal(fill_range(fill).start, UNIT_BYTES);
+    fill_end(fill, -ECANCELED, NULL);
+    object_unref(object);
+    blob_unref(blob);
+    world_free(w);
+}
+
 /* Not linked: what was fetched lives as long as the object, and its slots are free space
  * afterwards. */
 static void test_fill__of_an_unlinked_object_leaves_nothing(void **state)
@@ -428,6 +456,7 @@ int main(void)
         cmocka_unit_test(test_fill__mismatch_never_settles),
         cmocka_unit_test(test_fill__too_short_and_too_long_are_refused),
         cmocka_unit_test(test_fill__back_pressure_pauses_and_resumes),
+        cmocka_unit_test(test_fill__of_a_block_asks_for_its_place_in_the_cloud_blob),
         cmocka_unit_test(test_fill__of_an_unlinked_object_leaves_nothing),
         cmocka_unit_test(test_fill__reader_may_leave_at_any_time),
     };

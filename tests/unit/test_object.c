@@ -198,7 +198,7 @@ static void test_object__neediest_link_decides_the_state(void **state)
     world_restart(w);
     assert_int_equal(content_stats(&w->cache).clean_bytes, LENGTH);
     assert_int_equal(object_get(&w->cache, id, &object), 0);
-    assert_span_equal(object->origin_blob, "origin");
+    assert_span_equal(object->origin.blob, "origin");
     object_unref(object);
     world_free(w);
 }
@@ -251,10 +251,11 @@ static void test_object__evicted_body_is_absent_when_its_record_is_read(void **s
     struct name who = {.container = 7, .blob = SPAN("small")};
     struct record_body body = body_of(object, OBJECT_CLEAN);
     struct change *change = change_new();
+    struct object_origin origin = {.container = 7, .blob = SPAN("small"), .etag = SPAN("\"1\"")};
     struct extent extent;
 
     object_link_record(change, object, &who, OBJECT_DIRTY);
-    object_set_clean(change, object, 0, 7, SPAN("small"), SPAN("\"1\""));
+    object_set_clean(change, object, 0, &origin);
     evict_extent(change, object, 0);
     world_commit(w, change);
     assert_false(object_extent(object, 0, &extent));
