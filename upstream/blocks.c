@@ -140,7 +140,7 @@ static struct next part_send(struct op *op)
     wan_path(&p->wan, s->upload->container, s->upload->name.blob);
     wan_query(&p->wan, "comp", SPAN("block"));
     wan_query(&p->wan, "blockid", span_from(id, base64_encode(id_span(s->blocks, p->index), id)));
-    sending_crc(s, &p->wan, p->load.crc64);
+    sending_crc(s, &p->wan, p->load.crc64, false);
     p->wan.body = span_from(p->load.buffer->base, p->load.buffer->used);
     wan_start(&p->wan, &op->done);
     return AWAIT(part_answered);
@@ -176,7 +176,7 @@ static struct next part_answered(struct op *op)
 
     if (op->done.err)
         return part_again(p, reason, 0);
-    if (sending_crc_refused(p->s, OP_BLOCK, answer))
+    if (sending_crc_refused(p->s, &p->wan))
         return GO(part_send);
     verdict = verdict_of(OP_BLOCK, answer->status, answer->code);
     if (verdict == VERDICT_RETRY)

@@ -361,8 +361,15 @@ static void open_call(struct call *call) /* upstream thread */
     struct flight_key key = {.kind = call->held ? 'r' : 'o',
                              .number = name->container,
                              .part = {name->blob, name->snapshot, name->version}};
+    struct blob *known;
 
-    if (!flight_join(call->upstream, &key, call))
+    if (flight_join(call->upstream, &key, call))
+        return;
+    /* Unknown when the caller looked, known now: the flight it meant to join has just landed. */
+    known = call->held ? NULL : cache_lookup_hot(call->upstream->conf.cache, name);
+    if (known)
+        call_answer(call, 0, known);
+    else
         open_start(call->upstream, &key, name, call->range, call->held, call);
 }
 

@@ -38,6 +38,7 @@ struct remote {
     char *ca_file;      /* NULL: the system's */
     enum range_check range_check;
     bool upload_crc64_refused, start_from_ignored;
+    bool one_checksum; /* it takes x-ms-blob-content-md5 for a second checksum beside the CRC */
     struct {
         struct wan *head, **tail;
         unsigned count;

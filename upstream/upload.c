@@ -48,14 +48,17 @@ void sending_request(struct sending *s, enum upload_operation operation, enum wa
         add_condition(s);
 }
 
-void sending_crc(struct sending *s, struct wan *wan, uint64_t crc)
+/* beside_md5: the request carries x-ms-blob-content-md5, which the service checks as well. */
+void sending_crc(struct sending *s, struct wan *wan, uint64_t crc, bool beside_md5)
 {
     char text[BASE64_BYTES(8)];
 
+    if (s->remote->upload_crc64_refused || (beside_md5 && s->remote->one_checksum))
+        return;
     crc = htole64(crc);
-    if (!s->remote->upload_crc64_refused)
-        wan_header(wan, SPAN("x-ms-content-crc64"),
-                   span_from(text, base64_encode(span_from(&crc, 8), text)));
+    wan->sent_crc = true;
+    wan_header(wan, SPAN("x-ms-content-crc64"),
+               span_from(text, base64_encode(span_from(&crc, 8), text)));
 }
 
 static struct next send_blob_change(struct sending *s, enum upload_operation operation,
@@ -157,7 +160,7 @@ static struct next content_send(struct op *op)
     wan_header(&s->wan, SPAN("x-ms-blob-type"), SPAN("BlockBlob"));
     record_to_headers(&s->wan, record);
     metadata_to_headers(&s->wan, record->metadata, record->metadata_count);
-    sending_crc(s, &s->wan, s->load.crc64);
+    sending_crc(s, &s->wan, s->load.crc64, record->content_md5.len > 0);
     s->wan.body = span_from(s->load.buffer->base, s->load.buffer->used);
     wan_start(&s->wan, &op->done);
     return AWAIT(upload_answered);
@@ -175,17 +178,24 @@ static struct next upload_done(struct op *op)
 
 /* ---- what an answer means ---- */
 
-bool sending_crc_refused(struct sending *s, enum upload_operation operation,
-                         const struct wan_answer *answer)
+/* Requests in parallel may all be refused for it: what counts is what this one carried. */
+bool sending_crc_refused(struct sending *s, const struct wan *wan)
 {
-    if (s->remote->upload_crc64_refused || (operation != OP_CONTENT && operation != OP_BLOCK) ||
-        (!span_eq(answer->code, SPAN("UnsupportedHeader")) &&
-         !span_eq(answer->code, SPAN("FeatureNotSupported")) &&
-         /* Azurite counts x-ms-blob-content-md5, which says what to store, as a second checksum. */
-         !span_eq(answer->code, SPAN("BothCrc64AndMd5HeaderPresent"))))
+    struct span code = wan->answer.code;
+
+    if (!wan->sent_crc)
         return false;
+    if (span_eq(code,
+                SPAN("BothCrc64AndMd5HeaderPresent"))) { /* Azurite counts the MD5 to be stored */
+        s->remote->one_checksum = true;
+        return true;
+    }
+    if (!span_eq(code, SPAN("UnsupportedHeader")) && !span_eq(code, SPAN("FeatureNotSupported")))
+        return false;
+    if (!s->remote->upload_crc64_refused)
+        log_info("the cloud takes no CRC64 with uploads",
+                 KV_SPAN("account", s->remote->account->name));
     s->remote->upload_crc64_refused = true;
-    log_info("the cloud takes no CRC64 with uploads", KV_SPAN("account", s->remote->account->name));
     return true;
 }
 
@@ -231,7 +241,7 @@ struct next sending_judge(struct sending *s, int wan_err, struct next done)
 
     if (wan_err)
         return sending_retry(s, reason, 0);
-    if (sending_crc_refused(s, s->operation, answer))
+    if (sending_crc_refused(s, &s->wan))
         return upload_resend(s);
     return sending_decide(s, verdict_of(s->operation, answer->status, answer->code), reason,
                           answer_retry_after_ns(&s->wan), done);

@@ -56,7 +56,7 @@ struct sending {
 /* Starts a request of this entry: path, and the condition its base asks for when `conditional`. */
 void sending_request(struct sending *s, enum upload_operation operation, enum wan_method method,
                      bool conditional);
-void sending_crc(struct sending *s, struct wan *wan, uint64_t crc);
+void sending_crc(struct sending *s, struct wan *wan, uint64_t crc, bool beside_md5);
 /* Ends of an entry. */
 struct next sending_confirmed(struct sending *s); /* by the answer in s->wan */
 struct next sending_retry(struct sending *s, struct span reason, uint64_t after_ns);
@@ -68,8 +68,7 @@ struct next sending_decide(struct sending *s, enum verdict verdict, struct span 
                            uint64_t after_ns, struct next done);
 /* Was it the checksum header it refused? Then it is not sent again, and the request may be
  * repeated. */
-bool sending_crc_refused(struct sending *s, enum upload_operation operation,
-                         const struct wan_answer *answer);
+bool sending_crc_refused(struct sending *s, const struct wan *wan);
 /* A condition failed: was it our own success? */
 struct next prove_start(struct sending *s);
 /* blocks.c: stage all blocks, then commit. */

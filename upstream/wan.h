@@ -49,6 +49,7 @@ struct wan {
     struct span body; /* PUT */
     bool asked_check; /* a checksum of the range was asked for, of this kind: a refusal may be of
                          that */
+    bool sent_crc;    /* likewise of the body's checksum */
     int asked_kind;   /* enum range_check */
     void (*on_head)(struct wan *request);
     int (*on_body)(struct wan *request,

@@ -54,6 +54,7 @@ struct cache {
     } learned[FAKE_NAMES_MAX];
     unsigned learned_count, container_learned, container_absent, containers_end;
     int learn_err;
+    struct blob *hot; /* what a name has become known as meanwhile */
     _Atomic int asks;
     /* listing */
     unsigned pages;
@@ -81,6 +82,8 @@ struct cache {
     bool requeue_retries;
     int read_err;
 };
+
+struct blob *blob_ref(struct blob *blob);
 
 static struct span fake_dup(struct span s)
 {
@@ -123,6 +126,11 @@ int cache_container_by_id(struct cache *cache, uint64_t id, struct container **r
 const struct container_record *container_record(const struct container *container)
 {
     return &container->record;
+}
+
+struct blob *cache_lookup_hot(struct cache *cache, const struct name *name)
+{
+    return cache->hot ? blob_ref(cache->hot) : NULL;
 }
 
 struct container *container_unref(struct container *container)

@@ -148,6 +148,23 @@ static void test_upstream_open__many_wait_for_one_request(void **state)
     run_close(&run);
 }
 
+static void test_upstream_open__who_comes_late_is_given_what_the_others_got(void **state)
+{
+    struct cloud cloud = {.length = BLOB_BYTES, .crc = true};
+    struct blob *blob = NULL, *again = NULL;
+    struct run run;
+
+    start(&run, &cloud);
+    assert_int_equal(open_once(&run, (struct range){0, 10}, &blob), 0);
+    run.cache->hot = blob; /* looked before that, calls after it */
+    assert_int_equal(open_once(&run, (struct range){0, 10}, &again), 0);
+    assert_ptr_equal(again, blob);
+    assert_int_equal(fake_cloud_count(run.cloud, "GET", ""), 1);
+    blob_unref(again);
+    blob_unref(blob);
+    run_close(&run);
+}
+
 static void test_upstream_open__empty_blob_takes_a_head(void **state)
 {
     struct cloud cloud = {.length = 0};
@@ -316,6 +333,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_upstream_open__one_get_yields_properties_and_bytes),
         cmocka_unit_test(test_upstream_open__many_wait_for_one_request),
+        cmocka_unit_test(test_upstream_open__who_comes_late_is_given_what_the_others_got),
         cmocka_unit_test(test_upstream_open__empty_blob_takes_a_head),
         cmocka_unit_test(test_upstream_open__absence_is_learned),
         cmocka_unit_test(test_upstream_open__refusals_have_their_errors),

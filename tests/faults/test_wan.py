@@ -1,0 +1,232 @@
+"""What the WAN does to reads and write-back: everything comes once, nothing wrong comes whole, nothing is lost.
+Real processes: a box, the proxy of tests/support/wan_proxy.py, Azurite."""
+import random
+import threading
+import time
+
+import pytest
+from azure.core.exceptions import AzureError
+from azure.storage.blob import BlobServiceClient
+
+from support.box import ACCOUNT, KEY, Azurite, Box, wait_until
+from support.wan_proxy import WanProxy
+
+MIB = 1 << 20
+
+
+def client(endpoint, **options):
+    return BlobServiceClient(endpoint, credential={"account_name": ACCOUNT, "account_key": KEY}, retry_total=0,
+                             max_single_get_size=512 * MIB, max_single_put_size=64 * MIB, **options)
+
+
+def data_of(name, n):
+    return random.Random(name).randbytes(n)
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory):
+    azurite = Azurite(tmp_path_factory.mktemp("azurite")).start()
+    yield azurite
+    azurite.stop()
+
+
+@pytest.fixture
+def wan(cloud):
+    proxy = WanProxy("127.0.0.1", cloud.port).start()
+    yield proxy
+    proxy.stop()
+
+
+@pytest.fixture
+def box(tmp_path, wan):
+    box = Box(tmp_path / "box", cloud=f"http://127.0.0.1:{wan.port}/{ACCOUNT}").start()
+    yield box
+    box.kill()
+
+
+@pytest.fixture
+def container(cloud, request):
+    """A new container in the cloud that the box has not heard of."""
+    name = "c" + str(abs(hash(request.node.name)))[:12]
+    client(cloud.endpoint).create_container(name)
+    return name
+
+
+def readers(count, read):
+    """Runs read(i) in that many threads; their results, exceptions included."""
+    results = [None] * count
+
+    def run(i):
+        try:
+            results[i] = read(i)
+        except Exception as e:  # pylint: disable=broad-except
+            results[i] = e
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(count)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return results
+
+
+def test_64_readers_of_a_cold_blob_cost_the_cloud_its_size_once(box, wan, cloud, container):
+    size = 16 * MIB
+    want = data_of("cold", size)
+    client(cloud.endpoint).get_blob_client(container, "cold").upload_blob(want)
+    got = readers(64, lambda i: client(box.endpoint).get_blob_client(container, "cold").download_blob().readall() == want)
+    assert got == [True] * 64
+    assert wan.blob_bytes == size
+    assert client(box.endpoint).get_blob_client(container, "cold").download_blob().readall() == want
+    assert wan.blob_bytes == size
+
+
+def test_64_readers_of_scattered_ranges_cost_each_unit_once(box, wan, cloud, container):
+    size = 16 * MIB
+    want = data_of("ranges", size)
+    client(cloud.endpoint).get_blob_client(container, "ranges").upload_blob(want)
+    rng = random.Random(7)
+    ranges = [(rng.randrange(size - 200000), rng.randrange(1, 200000)) for _ in range(64)]
+
+    def read(i):
+        at, n = ranges[i]
+        blob = client(box.endpoint).get_blob_client(container, "ranges")
+        return blob.download_blob(offset=at, length=n).readall() == want[at:at + n]
+
+    assert readers(64, read) == [True] * 64
+    units = {u for at, n in ranges for u in range(at // 65536, (at + n - 1) // 65536 + 1)}
+    assert wan.blob_bytes == len(units) * 65536
+
+
+def test_a_corrupted_byte_never_reaches_a_client_in_a_complete_answer(box, wan, cloud, container):
+    for i in range(8):
+        want = data_of(f"corrupt{i}", 3 * MIB)
+        client(cloud.endpoint).get_blob_client(container, f"b{i}").upload_blob(want)
+        wan.match, wan.corrupt = f"GET /{ACCOUNT}/{container}/b{i}", 1
+        blob = client(box.endpoint).get_blob_client(container, f"b{i}")
+        try:
+            assert blob.download_blob().readall() == want
+        except AzureError:
+            pass
+        assert wan.corrupt == 0
+        assert blob.download_blob().readall() == want
+
+
+def test_a_cut_body_goes_on_where_it_was_cut(box, wan, cloud, container):
+    want = data_of("cut", 4 * MIB)
+    client(cloud.endpoint).get_blob_client(container, "cut").upload_blob(want)
+    wan.match, wan.cut_body = f"GET /{ACCOUNT}/{container}/cut", 3
+    assert client(box.endpoint).get_blob_client(container, "cut").download_blob().readall() == want
+    assert wan.cut_body == 0
+    assert wan.blob_bytes == len(want)
+
+
+def test_warm_reads_do_not_wait_for_a_stalled_wan(box, wan, cloud, container):
+    want = data_of("warm", MIB)
+    client(cloud.endpoint).get_blob_client(container, "warm").upload_blob(want)
+    blob = client(box.endpoint).get_blob_client(container, "warm")
+    assert blob.download_blob().readall() == want
+    assert [b.name for b in client(box.endpoint).get_container_client(container).list_blobs()] == ["warm"]
+    wan.stall = True
+    start = time.monotonic()
+    for _ in range(20):
+        assert blob.download_blob().readall() == want
+        assert blob.get_blob_properties().size == MIB
+    assert time.monotonic() - start < 20 * 0.3
+    wan.stall = False
+
+
+def test_lost_answers_are_proved_and_nothing_is_written_twice(box, wan, cloud):
+    service, far = client(box.endpoint), client(cloud.endpoint)
+    c = service.create_container("lost")
+    wait_until(box.drained, what="the container")
+    wan.match, wan.lose_answer = f"PUT /{ACCOUNT}/lost/", 5
+    for i in range(10):
+        c.upload_blob(f"b{i}", data_of(i, 200000), metadata={"i": str(i)})
+    c.upload_blob("big", data_of("big", 20 * MIB))
+    wait_until(box.drained, seconds=120, what="write-back")
+    assert wan.lose_answer == 0
+    assert box.metric("upstream_uploads_held_total") == 0
+    for i in range(10):
+        blob = far.get_blob_client("lost", f"b{i}")
+        assert blob.download_blob().readall() == data_of(i, 200000)
+        assert blob.get_blob_properties().metadata == {"i": str(i)}
+    assert far.get_blob_client("lost", "big").download_blob().readall() == data_of("big", 20 * MIB)
+
+
+def test_a_lost_commit_is_found_by_our_ids(box, wan, cloud):
+    c = client(box.endpoint).create_container("commit")
+    c.upload_blob("big", data_of("old", 20 * MIB))
+    wait_until(box.drained, seconds=120, what="the version to be overwritten")
+    wan.reset()
+    wan.match, wan.lose_answer = f"PUT /{ACCOUNT}/commit/big?comp=blocklist", 1
+    c.upload_blob("big", data_of("new", 20 * MIB), overwrite=True)
+    wait_until(box.drained, seconds=120, what="write-back")
+    assert box.metric("upstream_uploads_proved_total") == 1
+    assert sum(m == "PUT" and "comp=block&" in t for m, t, _ in wan.requests) == 3
+    assert client(cloud.endpoint).get_blob_client("commit", "big").download_blob().readall() == data_of("new", 20 * MIB)
+
+
+def test_an_upload_that_is_cut_off_sends_no_block_twice(box, wan, cloud):
+    c = client(box.endpoint).create_container("blocks")
+    wait_until(box.drained, what="the container")
+    wan.rate = 40 * MIB
+    c.upload_blob("big", data_of("blocks", 60 * MIB))
+    wait_until(lambda: sum("comp=block&" in t for _, t, _ in wan.requests) >= 3, what="some blocks")
+    wan.outage()
+    time.sleep(0.5)
+    before = sum("comp=block&" in t and s == 201 for _, t, s in wan.requests)
+    wan.rate = 0
+    wan.heal()
+    wait_until(box.drained, seconds=120, what="write-back")
+    sent = sum("comp=block&" in t and s == 201 for _, t, s in wan.requests)
+    assert before >= 3 and sent <= 8 + 4  # those in flight at the cut may come twice
+    assert client(cloud.endpoint).get_blob_client("blocks", "big").download_blob().readall() == data_of("blocks", 60 * MIB)
+
+
+def test_busy_answers_are_waited_out(box, wan, cloud):
+    c = client(box.endpoint).create_container("busy")
+    wait_until(box.drained, what="the container")
+    wan.match, wan.fail = f"PUT /{ACCOUNT}/busy/", [503, 4]
+    for i in range(4):
+        c.upload_blob(f"b{i}", data_of(i, 1000))
+    wait_until(box.drained, seconds=60, what="write-back")
+    assert wan.fail == [503, 0]
+    assert len(list(client(cloud.endpoint).get_container_client("busy").list_blobs())) == 4
+
+
+def test_a_dead_wan_is_told_within_bounds_and_its_return_is_found(box, wan, cloud, container):
+    client(cloud.endpoint).get_blob_client(container, "b").upload_blob(b"x" * 1000)
+    blob = client(box.endpoint).get_blob_client(container, "b")
+    wan.outage()
+    for _ in range(5):
+        start = time.monotonic()
+        with pytest.raises(AzureError):
+            blob.download_blob().readall()
+        assert time.monotonic() - start < 10
+    wan.heal()
+
+    def reads():
+        try:
+            return blob.download_blob().readall() == b"x" * 1000
+        except AzureError:
+            return False
+
+    wait_until(reads, seconds=15, what="the breaker to close")
+
+
+def test_listings_come_once(box, wan, cloud, container):
+    far = client(cloud.endpoint).get_container_client(container)
+    names = sorted(f"{d}/{i:03d}" for d in ("a", "b", "ü") for i in range(40)) + ["top"]
+    for n in names:
+        far.upload_blob(n, b"x")
+    near = client(box.endpoint).get_container_client(container)
+    for _ in range(2):
+        assert [b.name for b in near.list_blobs()] == sorted(names, key=lambda n: n.encode())
+        assert [b.name for b in near.list_blobs(results_per_page=7)] == sorted(names, key=lambda n: n.encode())
+    flat = sum("comp=list" in t for _, t, _ in wan.requests)
+    assert flat <= 2
+    for _ in range(2):
+        assert sorted(b.name for b in near.walk_blobs()) == ["a/", "b/", "top", "ü/"]
+        assert [b.name for b in near.walk_blobs("a/")] == [f"a/{i:03d}" for i in range(40)]
+    assert sum("comp=list" in t for _, t, _ in wan.requests) <= flat + 2
