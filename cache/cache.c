@@ -17,6 +17,50 @@
 
 #include "base/log.h"
 
+/* ---- work that nobody waits for ---- */
+
+struct cache_job {
+    struct cache *cache;
+    int (*fn)(void *arg);
+    void *arg;
+};
+
+static int job_run(void *arg)
+{
+    struct cache_job *job = arg;
+    struct cache *cache = job->cache;
+
+    job->fn(job->arg);
+    free(job);
+    pthread_mutex_lock(&cache->jobs_lock);
+    if (--cache->jobs == 0)
+        pthread_cond_broadcast(&cache->jobs_done);
+    pthread_mutex_unlock(&cache->jobs_lock);
+    return 0;
+}
+
+void cache_run(struct cache *cache, int (*fn)(void *arg), void *arg)
+{
+    struct cache_job *job = xmalloc(sizeof(*job));
+
+    *job = (struct cache_job){cache, fn, arg};
+    pthread_mutex_lock(&cache->jobs_lock);
+    cache->jobs++;
+    pthread_mutex_unlock(&cache->jobs_lock);
+    worker_run(cache->workers, job_run, job, NULL);
+}
+
+static void jobs_end(struct cache *cache)
+{
+    atomic_store(&cache->closing, true);
+    pthread_mutex_lock(&cache->jobs_lock);
+    while (cache->jobs)
+        pthread_cond_wait(&cache->jobs_done, &cache->jobs_lock);
+    pthread_mutex_unlock(&cache->jobs_lock);
+}
+
+/* ---- open ---- */
+
 static const struct io_ops *io_of(const struct cache_conf *conf)
 {
     if (conf->io_ops)
@@ -165,6 +209,8 @@ static struct cache *cache_new(const struct cache_conf *conf)
 
     cache->conf = *conf;
     cache->workers = conf->workers;
+    pthread_mutex_init(&cache->jobs_lock, NULL);
+    pthread_cond_init(&cache->jobs_done, NULL);
     return cache;
 }
 
@@ -197,6 +243,7 @@ struct cache *cache_close(struct cache *cache)
 
     if (!cache)
         return NULL;
+    jobs_end(cache);
     if (cache->content)
         content_stop(cache);
     clean = cache->serving && !committer_stats(cache->committer).dead;
@@ -211,6 +258,8 @@ struct cache *cache_close(struct cache *cache)
     cache->index = index_close(cache->index);
     if (cache->slabs)
         slab_store_close(cache->slabs, clean);
+    pthread_mutex_destroy(&cache->jobs_lock);
+    pthread_cond_destroy(&cache->jobs_done);
     free(cache);
     return NULL;
 }

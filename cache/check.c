@@ -18,8 +18,19 @@ struct check {
     void (*report)(void *arg, const char *line);
     void *arg;
     int findings;
-    char *page; /* of one extent */
+    char *page;          /* of one extent */
+    uint64_t *manifests; /* that somebody names, or that the reaper has on its list */
+    size_t manifest_count, manifest_room;
 };
+
+static void name_manifest(struct check *c, uint64_t manifest)
+{
+    if (c->manifest_count == c->manifest_room) {
+        c->manifest_room = c->manifest_room ? c->manifest_room * 2 : 1024;
+        c->manifests = xrealloc(c->manifests, c->manifest_room * sizeof(*c->manifests));
+    }
+    c->manifests[c->manifest_count++] = manifest;
+}
 
 static void __attribute__((format(printf, 2, 3))) find(struct check *c, const char *format, ...)
 {
@@ -60,6 +71,58 @@ static int has_row(struct check *c, enum family family, struct span key)
     if (!err)
         index_value_done(&value);
     return err == -ENOENT ? 0 : err ? err : 1;
+}
+
+/* ---- manifests that nobody names ---- */
+
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+static int named_by_version(struct check *c, struct span key, struct span value)
+{
+    _cleanup_(row_space_done) struct row_space space = {0};
+    struct blob_row row;
+
+    if (key.len && blob_row_decode(value, &row, &space) == 0 && row.manifest)
+        name_manifest(c, row.manifest);
+    return 0;
+}
+
+static int named_by_reaper(struct check *c, struct span key, struct span value)
+{
+    if (key.len == 9 && (key.base[0] == META_DROP_MANIFEST || key.base[0] == META_GUARD_MANIFEST))
+        name_manifest(c, be64_get(key.base + 1));
+    return 0;
+}
+
+static int check_named(struct check *c, struct span key, struct span value)
+{
+    uint64_t manifest;
+
+    if (key.len != 16)
+        return 0;
+    manifest = be64_get(key.base);
+    if (!c->manifest_count ||
+        !bsearch(&manifest, c->manifests, c->manifest_count, sizeof(manifest), by_value))
+        find(c, "manifest %" PRIu64 ": nothing names it", manifest);
+    return 0;
+}
+
+static int check_manifests(struct check *c)
+{
+    int err = each(c, FAM_BLOBS, named_by_version);
+
+    if (!err)
+        err = each(c, FAM_VERSIONS, named_by_version);
+    if (!err)
+        err = each(c, FAM_META, named_by_reaper);
+    if (c->manifest_count)
+        qsort(c->manifests, c->manifest_count, sizeof(*c->manifests), by_value);
+    return err ? err : each(c, FAM_MANIFESTS, check_named);
 }
 
 /* ---- versions ---- */
@@ -400,6 +463,9 @@ int check_walk(struct cache *cache, void (*report)(void *arg, const char *line),
         abort();
     for (unsigned i = 0; i < countof(walks) && !err; i++)
         err = each(&c, walks[i].family, walks[i].row);
+    if (!err)
+        err = check_manifests(&c);
+    free(c.manifests);
     free(c.page);
     return err ? err : c.findings;
 }

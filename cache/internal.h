@@ -44,7 +44,14 @@ struct cache {
     _Atomic uint64_t tick;         /* newest given out, see cache_tick */
     _Atomic uint64_t tick_durable; /* what META_TICK says on the devices */
     bool serving;
+    _Atomic bool closing;
+    pthread_mutex_t jobs_lock;
+    pthread_cond_t jobs_done;
+    unsigned jobs; /* cache_run's that have not ended */
 };
+
+/* fn(arg) on a worker, nobody waits but cache_close. Any thread. */
+void cache_run(struct cache *cache, int (*fn)(void *arg), void *arg);
 
 /* A rising number, 100 ns since 1970 or one more than the last: never given out twice in the life
  * of the box (N7). Times, ETags, manifests, stages and containers are made of it. Any thread. */

@@ -17,7 +17,7 @@ struct action { /* one name: its new row (len 0: it goes) and the content that g
     struct span name, value;
     uint64_t manifest;
     struct object *located;
-    bool applied;
+    bool applied, was_there;
     char bytes[];
 };
 
@@ -59,6 +59,8 @@ static int batch_decide(struct change *change)
             change_put(change, FAM_BLOBS, row_span(&key), at->value);
         else
             change_delete(change, FAM_BLOBS, row_span(&key));
+        if (at->was_there)
+            change_delete(change, FAM_FRESH, row_span(&key));
         if (at->manifest)
             reaper_add(change, batch->cache, at->manifest);
         if (at->located)
@@ -142,6 +144,7 @@ static int add_action(struct compare *c, struct span name, struct span value,
     } else if (old && old->state == BLOB_LIVE) {
         action->manifest = old->manifest;
     }
+    action->was_there = old;
     *batch->tail = action;
     batch->tail = &action->next;
     batch->bytes += name.len + value.len + 64;
@@ -358,5 +361,5 @@ void cache_learn_list(struct cache *cache, const struct list_gap *gap, const str
                                             .state = rows[i].cloud ? BLOB_CLOUD : BLOB_ABSENT,
                                             .record = rows[i].cloud ? rows[i].cloud : &none,
                                         });
-    worker_run(cache->workers, learn_page, page, NULL);
+    cache_run(cache, learn_page, page);
 }

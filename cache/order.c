@@ -174,7 +174,7 @@ static void grant(struct tx *tx)
     if (tx->container == CONTAINER_NAMES)
         tx->current_container = containers_get(tx->cache, tx->account, span_skip(tx->name, 4));
     else if (!(tx->current = names_get(tx->cache, tx->container, tx->name)))
-        return worker_run(tx->cache->workers, grant_load, tx, NULL);
+        return cache_run(tx->cache, grant_load, tx);
     grant_post(tx, 0);
 }
 

@@ -398,7 +398,7 @@ static void unstage_later(struct staging *staging, struct staged *old)
         memcpy(name, staging->blob.base, staging->blob.len);
         *unstage = (struct unstage){staging->cache, staging->container, staging->stage->generation,
                                     span_from(name, staging->blob.len), old};
-        worker_run(staging->cache->workers, unstage_run, unstage, NULL);
+        cache_run(staging->cache, unstage_run, unstage);
     }
 }
 
@@ -418,7 +418,7 @@ static void staging_publish(struct change *change, uint64_t commit, int err)
             old = TAKE(staged->replaced);
         }
     }
-    if (old && !staging->stage->gone)
+    if (old && !staging->stage->gone && !atomic_load(&staging->cache->closing))
         unstage_later(staging, old);
     else
         staged_free(old);
@@ -491,7 +491,7 @@ void cache_stage(struct cache *cache, const struct name *name, struct span id,
     commit_submit(cache->committer, change);
     if (now - swept > SWEEP_EVERY_NS &&
         atomic_compare_exchange_strong(&cache->stages->swept_ns, &swept, now))
-        worker_run(cache->workers, sweep, cache, NULL);
+        cache_run(cache, sweep, cache);
 }
 
 /* ---- the end of a stage ---- */

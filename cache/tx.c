@@ -361,6 +361,8 @@ static void build_blob(struct tx *tx)
     if (tx->guarded)
         reaper_unguard(tx->change, tx->cache, tx->guarded);
     key_blob(&key, tx->container, tx->name);
+    if (tx->current && tx->current->record.cloud_etag.len && tx->what != TX_ADOPT)
+        change_delete(tx->change, FAM_FRESH, row_span(&key)); /* of a version that is no more */
     if (!blob || tx->forget || blob->state == BLOB_ABSENT) {
         change_delete(tx->change, FAM_BLOBS, row_span(&key));
         return;
@@ -580,7 +582,7 @@ void cache_commit(struct tx *tx, struct completion *done)
     assert(tx->what != TX_NOTHING);
     tx->done = done;
     if (tx->blob && tx->blob->piece_count > INLINE_PIECES_MAX)
-        worker_run(tx->cache->workers, commit_build, tx, NULL);
+        cache_run(tx->cache, commit_build, tx);
     else
         commit_build(tx);
 }

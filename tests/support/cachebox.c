@@ -98,9 +98,7 @@ void cachebox_close(struct cachebox *box)
     if (!box->cache)
         return;
     cache_detach_loop(box->cache, loop_poll_loop(box->poll));
-    box->workers = workers_free(box->workers); /* what is queued there refers to the cache */
     box->cache = cache_close(box->cache);
-    box->workers = workers_new(2, "test");
 }
 
 static struct cachebox *box_make(struct io_sim *sim)
