@@ -556,8 +556,9 @@ void stage_forget_container(struct cache *cache, uint64_t container)
 struct expiry {
     struct cache *cache;
     uint64_t container, generation;
-    struct span blob;
+    struct span blob; /* owned */
     struct stage *dropped;
+    struct expiry *next; /* before it is submitted */
 };
 
 static int64_t newest_ns(const struct stage *stage)
@@ -603,30 +604,48 @@ static void expiry_publish(struct change *change, uint64_t commit, int err)
     free(expiry);
 }
 
-static void expire(struct cache *cache, const struct stage *stage)
+static struct expiry *expiry_new(struct cache *cache, const struct stage *stage)
 {
     struct expiry *expiry = xcalloc(1, sizeof(*expiry));
-    struct change *change = change_new();
     char *name = xmalloc(stage->blob.len);
 
     memcpy(name, stage->blob.base, stage->blob.len);
-    *expiry = (struct expiry){cache, stage->container, stage->generation,
-                              span_from(name, stage->blob.len), NULL};
-    change->decide = expiry_decide;
-    change->publish = expiry_publish;
-    change->arg = expiry;
-    commit_submit(cache->committer, change);
+    *expiry = (struct expiry){.cache = cache,
+                              .container = stage->container,
+                              .generation = stage->generation,
+                              .blob = span_from(name, stage->blob.len)};
+    return expiry;
 }
 
-static int sweep(void *arg) /* worker */
+static struct expiry *gather_expired(struct cache *cache)
 {
-    struct cache *cache = arg;
+    struct expiry *list = NULL, *expiry;
 
     SCOPED_LOCK(&cache->stages->lock);
     for (unsigned i = 0; i < STAGE_BUCKETS; i++)
         for (struct stage *stage = cache->stages->bucket[i]; stage; stage = stage->next)
-            if (expired(cache, stage))
-                expire(cache, stage);
+            if (expired(cache, stage)) {
+                expiry = expiry_new(cache, stage);
+                expiry->next = list;
+                list = expiry;
+            }
+    return list;
+}
+
+static int sweep(void *arg) /* worker; no lock while submitting: that may wait for the committer */
+{
+    struct cache *cache = arg;
+    struct expiry *next;
+
+    for (struct expiry *at = gather_expired(cache); at; at = next) {
+        struct change *change = change_new();
+
+        next = at->next;
+        change->decide = expiry_decide;
+        change->publish = expiry_publish;
+        change->arg = at;
+        commit_submit(cache->committer, change);
+    }
     return 0;
 }
 
