@@ -15,8 +15,7 @@ struct blob *cache_lookup_hot(struct cache *cache, const struct name *name)
     if (name->snapshot.len || name->version.len)
         return NULL;
     blob = names_get(cache, name->container, name->blob);
-    if (blob &&
-        (blob->state != BLOB_LIVE || names_judge(cache, name->container, name->blob, blob) != 0))
+    if (blob && blob->state != BLOB_LIVE)
         blob = blob_unref(blob);
     if (blob)
         STAT_INC(lookups_memory);

@@ -199,6 +199,40 @@ void names_forget(struct cache *cache, uint64_t container, struct span name)
     blob_unref(old);
 }
 
+void names_forget_container(struct cache *cache, uint64_t container)
+{
+    for (unsigned i = 0; i < NAMES_SHARDS; i++) {
+        struct shard *shard = &cache->names->shard[i];
+        struct blob *gone = NULL;
+
+        pthread_mutex_lock(&shard->lock);
+        shard->changes++;
+        for (size_t k = 0; k < shard->room; k++)
+            for (struct blob **at = &shard->table[k], *blob; (blob = *at);) {
+                if (blob->name.container != container) {
+                    at = &blob->hash_next;
+                    continue;
+                }
+                shard_remove(shard, at);
+                blob->hash_next = gone;
+                gone = blob;
+            }
+        pthread_mutex_unlock(&shard->lock);
+        unref_all(gone);
+    }
+}
+
+/* Rows of a container that is gone stay until the reaper has been there: they never enter (N8). */
+static bool container_is_there(struct cache *cache, uint64_t container)
+{
+    struct container *in;
+
+    if (cache_container_by_id(cache, container, &in) < 0)
+        return false;
+    container_unref(in);
+    return true;
+}
+
 /* Enters what was read when the counter stood at `changes`; returns what now counts (N2). */
 static struct blob *names_enter(struct cache *cache, struct blob *blob, uint64_t changes)
 {
@@ -280,7 +314,7 @@ int names_load(struct cache *cache, uint64_t container, struct span name, struct
         if (err == -EAGAIN)
             continue;
         if (!err)
-            *ret = names_enter(cache, blob, changes);
+            *ret = container_is_there(cache, container) ? names_enter(cache, blob, changes) : blob;
         return err;
     }
     log_error("a blob's content is missing", KV_UINT("container", container),

@@ -52,6 +52,8 @@ int names_load(struct cache *cache, uint64_t container, struct span name,
 /* The new durable state of a name; committer thread (and known absence, any). */
 void names_publish(struct cache *cache, struct blob *blob);
 void names_forget(struct cache *cache, uint64_t container, struct span name);
+/* The container is published as gone: none of its versions is in the table any more (N8). */
+void names_forget_container(struct cache *cache, uint64_t container);
 /* What a lookup of that answers: 0, -ENOENT, -ENODATA. blob NULL: no row. */
 int names_judge(struct cache *cache, uint64_t container, struct span name, const struct blob *blob);
 

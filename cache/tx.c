@@ -515,8 +515,12 @@ static void publish_container(struct tx *tx, int err)
         containers_publish(tx->cache, tx->described);
     else if (!err)
         containers_forget(tx->cache, tx->account, container_name(tx));
-    if (drops_container(tx)) /* now the table says so itself, or it lives on */
-        containers_order_gone(tx->cache, old->record.id, false);
+    if (!drops_container(tx))
+        return;
+    if (!err)
+        names_forget_container(tx->cache, old->record.id);
+    containers_order_gone(tx->cache, old->record.id,
+                          false); /* the table says so itself, or it lives */
 }
 
 static void drop_guarded(struct tx *tx) /* parts were written, the change that shows them failed */
