@@ -175,7 +175,7 @@ static void test_commit__of_a_thousand_blocks_is_split_and_whole(void **state)
 
 /* ---- expiry ---- */
 
-static int64_t ahead_ns;
+static _Atomic int64_t ahead_ns;
 static uint64_t mono(void *arg)
 {
     struct timespec now;

@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "tests/support/cachebox.h"
 
-static int64_t ahead_ns;
+static _Atomic int64_t ahead_ns;
 static uint64_t mono(void *arg)
 {
     struct timespec now;
