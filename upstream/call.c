@@ -7,7 +7,6 @@
 
 static void call_free(struct call *call)
 {
-    atomic_fetch_sub(&call->upstream->calls, 1);
     if (call->held)
         blob_unref(call->held);
     free((char *)call->name.blob.base);
@@ -129,8 +128,11 @@ void call_start(struct call *call, uint64_t budget_ns)
     completion_post(&call->forth, 0);
 }
 
+/* From here on the call belongs to its caller's loop, which may outlive us. */
 void call_answer(struct call *call, int err, struct blob *blob)
 {
+    atomic_fetch_sub(&call->upstream->calls, 1);
+    call->upstream = NULL;
     call->blob = blob;
     completion_post(&call->back, err);
 }

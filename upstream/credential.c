@@ -140,7 +140,8 @@ static void add_canonical_resource(struct text *text, struct span account,
     text_add(text, SPAN("/"));
     text_add(text, account);
     text_add(text, what->path.len ? what->path : SPAN("/"));
-    memcpy(sorted, what->query, what->query_count * sizeof(*sorted));
+    if (what->query_count)
+        memcpy(sorted, what->query, what->query_count * sizeof(*sorted));
     qsort(sorted, what->query_count, sizeof(*sorted), compare_query);
     for (unsigned i = 0; i < what->query_count; i++) {
         bool repeated = i && span_eq(sorted[i].name, sorted[i - 1].name);
