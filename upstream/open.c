@@ -115,10 +115,6 @@ static struct next open_send(struct op *op)
     o->headed = o->ended = o->sink_ready = false;
     wan_init(wan, o->remote, open_with_bytes(o) ? WAN_GET : WAN_HEAD, WAN_READ);
     wan_path(wan, o->container, o->name.blob);
-    if (o->name.snapshot.len)
-        wan_query(wan, "snapshot", o->name.snapshot);
-    if (o->name.version.len)
-        wan_query(wan, "versionid", o->name.version);
     if (o->held)
         wan_header(wan, SPAN("If-None-Match"), blob_record(o->held)->cloud_etag);
     if (open_with_bytes(o)) {
@@ -334,10 +330,7 @@ static void open_start(struct upstream *upstream, const struct flight_key *key,
     int err;
 
     o->arena = arena_new();
-    o->name = (struct name){.container = name->container,
-                            .blob = arena_copy(o->arena, name->blob),
-                            .snapshot = arena_copy(o->arena, name->snapshot),
-                            .version = arena_copy(o->arena, name->version)};
+    o->name = (struct name){.container = name->container, .blob = arena_copy(o->arena, name->blob)};
     o->first = first;
     o->held = held ? blob_ref(held) : NULL;
     o->over = (struct completion){.fn = on_over, .loop = client_loop(upstream->client)};
@@ -358,11 +351,14 @@ static void open_start(struct upstream *upstream, const struct flight_key *key,
 static void open_call(struct call *call) /* upstream thread */
 {
     const struct name *name = &call->name;
-    struct flight_key key = {.kind = call->held ? 'r' : 'o',
-                             .number = name->container,
-                             .part = {name->blob, name->snapshot, name->version}};
+    struct flight_key key = {
+        .kind = call->held ? 'r' : 'o', .number = name->container, .part = {name->blob}};
     struct blob *known;
 
+    if (name->snapshot.len || name->version.len) { /* the cache learns base versions only */
+        call_answer(call, -EOPNOTSUPP, NULL);
+        return;
+    }
     if (flight_join(call->upstream, &key, call))
         return;
     /* Unknown when the caller looked, known now: the flight it meant to join has just landed. */

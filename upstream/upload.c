@@ -109,7 +109,7 @@ static struct next begin_content(struct sending *s)
 {
     uint64_t length = blob_record(s->upload->blob)->length;
 
-    if (length > s->upstream->conf.block_bytes)
+    if (length > s->upstream->conf.block_bytes || s->as_blocks)
         return blocks_start(s);
     load_start(&s->load, s->upstream, s->upload->blob, (struct range){0, length}, &s->op.done);
     return AWAIT(content_send);
@@ -243,6 +243,12 @@ struct next sending_judge(struct sending *s, int wan_err, struct next done)
         return sending_retry(s, reason, 0);
     if (sending_crc_refused(s, &s->wan))
         return upload_resend(s);
+    /* A client may say any MD5 with Put Block List, and the service keeps it; Put Blob would check
+     * it. */
+    if (s->operation == OP_CONTENT && span_eq(answer->code, SPAN("Md5Mismatch"))) {
+        s->as_blocks = true;
+        return upload_resend(s);
+    }
     return sending_decide(s, verdict_of(s->operation, answer->status, answer->code), reason,
                           answer_retry_after_ns(&s->wan), done);
 }

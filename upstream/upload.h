@@ -37,6 +37,7 @@ struct sending {
     struct upload *upload;
     struct arena *arena;             /* what outlives one request */
     enum upload_operation operation; /* of the request in flight */
+    bool as_blocks;                  /* though it is small */
     bool unconditional;              /* conflict = ours: the base no longer counts */
     struct wan wan;
     struct load load;

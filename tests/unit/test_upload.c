@@ -33,8 +33,9 @@ static void take_headers(struct mini *m, const struct fake_request *r)
     m->version++;
 }
 
-static void put_blob(struct mini *m, const struct fake_request *r)
+static bool put_blob(struct mini *m, const struct fake_request *r)
 {
+    struct span want = fake_header(r, "x-ms-blob-content-md5");
     struct md5 *md5 = md5_new();
     unsigned char sum[MD5_BYTES];
 
@@ -42,9 +43,12 @@ static void put_blob(struct mini *m, const struct fake_request *r)
     md5_end(md5, sum);
     md5_free(md5);
     m->md5[base64_encode(span_from(sum, sizeof(sum)), m->md5)] = 0;
+    if (want.len && !span_eq(want, span_of(m->md5)))
+        return false;
     m->length = r->body_len;
     m->committed_count = m->staged_count = 0;
     take_headers(m, r);
+    return true;
 }
 
 static void put_block(struct mini *m, const struct fake_request *r)
@@ -164,8 +168,11 @@ static void change(struct mini *m, const struct fake_request *r, struct fake_ans
         }
     } else if (strstr(r->target, "comp="))
         take_headers(m, r);
-    else if (!strstr(r->target, "restype="))
-        put_blob(m, r);
+    else if (!strstr(r->target, "restype=") && !put_blob(m, r)) {
+        ret->status = 400;
+        strcpy(ret->headers, "x-ms-error-code: Md5Mismatch\r\n");
+        return;
+    }
     snprintf(ret->headers, sizeof(ret->headers),
              "ETag: \"v%u\"\r\nLast-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n", m->version);
 }
@@ -275,6 +282,27 @@ static void test_upload__small_content_is_one_put_with_all_it_has(void **state)
     assert_span_equal(fake_header(put, "x-ms-meta-k"), "value");
     text[base64_encode(span_from(&crc, 8), text)] = 0;
     assert_span_equal(fake_header(put, "x-ms-content-crc64"), text);
+    blob_unref(blob);
+    free(u);
+    run_close(&run);
+}
+
+static void test_upload__any_md5_a_block_list_was_given_is_kept(void **state)
+{
+    struct mini mini = {0};
+    struct blob *blob = version_of(1000, 11);
+    struct upload *u = entry(UPLOAD_CONTENT, blob, BASE_ABSENT, "");
+    struct run run;
+
+    free((char *)blob->record.content_md5.base);
+    blob->record.content_md5 =
+        span_from(strdup("sixteen bytes...."), MD5_BYTES); /* not of the bytes */
+    run_open(&run, serve, &mini);
+    run_one(&run, u);
+    assert_int_equal(LAST(&run).end, UPLOAD_CONFIRMED);
+    assert_int_equal(mini.committed_count, 1);
+    assert_int_equal(mini.length, 1000);
+    assert_string_equal(mini.md5, "c2l4dGVlbiBieXRlcy4uLg==");
     blob_unref(blob);
     free(u);
     run_close(&run);
@@ -560,6 +588,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_upload__small_content_is_one_put_with_all_it_has),
+        cmocka_unit_test(test_upload__any_md5_a_block_list_was_given_is_kept),
         cmocka_unit_test(test_upload__large_content_is_blocks_and_a_commit),
         cmocka_unit_test(test_upload__goes_on_with_the_blocks_the_cloud_lists),
         cmocka_unit_test(test_upload__foreign_blocks_of_the_same_place_are_not_ours),
