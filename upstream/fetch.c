@@ -162,6 +162,7 @@ void fetch_start(struct remote *remote, struct sink *sink, void (*over)(void *ar
     f->upstream = remote->upstream;
     f->remote = remote;
     f->sink = sink;
+    sink_detach(sink); /* an open's request may have begun it */
     f->over = over;
     f->arg = arg;
     f->pause.fn = fetch_pause_over;

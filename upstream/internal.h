@@ -83,6 +83,7 @@ void sink_ask_check(struct sink *sink, struct wan *wan); /* the headers that ask
 /* The head of a GET that feeds it has come. -EPROTO: another range than asked for. */
 int sink_head(struct sink *sink, struct wan *wan) must_check;
 int sink_take(struct sink *sink, struct wan *wan, struct span bytes) must_check;
+void sink_detach(struct sink *sink); /* the request that fed it goes away */
 bool sink_complete(const struct sink *sink);
 struct range
 sink_left(const struct sink *sink); /* of the source blob: what a further GET must bring */

@@ -199,6 +199,11 @@ struct fill_source sink_source(const struct sink *sink)
     return sink->source;
 }
 
+void sink_detach(struct sink *sink)
+{
+    sink->feeder = NULL;
+}
+
 uint64_t sink_blob_end(const struct sink *sink)
 {
     struct range run = fill_range(sink->fill);
