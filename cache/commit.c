@@ -327,7 +327,9 @@ static void batch(struct committer *c)
     else if (!err)
         err = batch_write(c);
     pthread_mutex_lock(&c->lock);
-    if (err && err != -ENOSPC)
+    if (!err)
+        c->room = LOG_HAS_ROOM;
+    else if (err != -ENOSPC)
         batch_failed(c);
 }
 
