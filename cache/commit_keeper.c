@@ -76,9 +76,9 @@ static void *indexer_main(void *arg)
 
 int answered_write(struct committer *c)
 {
+    SCOPED_LOCK(&c->super_lock);
     struct super_state state = *slab_super(c->conf.slabs);
     int err;
-    SCOPED_LOCK(&c->super_lock);
 
     state.epoch = atomic_load(&c->epoch);
     state.answered = atomic_load(&c->last);
