@@ -47,7 +47,7 @@ static bool emit_next(struct emit *e)
     return true;
 }
 
-void emit_bytes(struct emit *e, const void *base, size_t len)
+void emit_bytes_across(struct emit *e, const void *base, size_t len)
 {
     const char *from = base;
 
@@ -74,24 +74,21 @@ static struct span xml_entity(unsigned char c)
         return SPAN("&gt;");
     case '"':
         return SPAN("&quot;");
-    case '\r':
-        return SPAN("&#xD;");
     default:
-        return (struct span){NULL, 0};
+        return SPAN("&#xD;");
     }
 }
 
 void emit_xml(struct emit *e, struct span text)
 {
+    static const bool special[256] = {['&'] = 1, ['<'] = 1, ['>'] = 1, ['"'] = 1, ['\r'] = 1};
     size_t plain = 0;
 
     for (size_t i = 0; i < text.len; i++) {
-        struct span entity = xml_entity((unsigned char)text.base[i]);
-
-        if (!entity.len)
+        if (!special[(unsigned char)text.base[i]])
             continue;
         emit_bytes(e, text.base + plain, i - plain);
-        emit_span(e, entity);
+        emit_span(e, xml_entity((unsigned char)text.base[i]));
         plain = i + 1;
     }
     if (text.len > plain)

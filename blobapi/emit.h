@@ -29,7 +29,18 @@ struct emit_mark {
 void emit_init(struct emit *e, struct iobuf *first); /* takes the reference */
 void emit_done(struct emit *e);                      /* gives all buffers back; all zeros is fine */
 
-void emit_bytes(struct emit *e, const void *base, size_t len);
+void emit_bytes_across(struct emit *e, const void *base, size_t len); /* over a buffer's end */
+/* Inline: most text is literals of a length the compiler knows. */
+static inline void emit_bytes(struct emit *e, const void *base, size_t len)
+{
+    if ((size_t)(e->end - e->at) < len) {
+        emit_bytes_across(e, base, len);
+        return;
+    }
+    if (len)
+        memcpy(e->at, base, len);
+    e->at += len;
+}
 static inline void emit_span(struct emit *e, struct span s)
 {
     emit_bytes(e, s.base, s.len);

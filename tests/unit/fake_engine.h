@@ -454,7 +454,8 @@ void tx_put(struct tx *tx, struct blob_record *record, const struct piece *piece
     blob->record = keep_record(record);
     blob->bytes = span_from(bytes, len);
     blob->pieces = arena_alloc(engine.arena, (n + 1) * sizeof(*pieces));
-    memcpy(blob->pieces, pieces, n * sizeof(*pieces));
+    if (n)
+        memcpy(blob->pieces, pieces, n * sizeof(*pieces));
     blob->piece_count = n;
     if (blocks)
         put_ids(blob, blocks, n);
