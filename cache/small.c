@@ -89,7 +89,9 @@ bool small_record_is(const struct slab_store *store, const char *record,
 
 /* ---- a run ---- */
 
-static void run_gather(struct lane *lane) /* an empty run leaves the lane idle */
+/* false: nothing is pending and the lane is idle; from then on it is another loop's, so the caller
+ * may not look at it any more. */
+static bool run_gather(struct lane *lane)
 {
     SCOPED_LOCK(&lane->lock);
     struct small_write **last = &lane->run;
@@ -109,7 +111,7 @@ static void run_gather(struct lane *lane) /* an empty run leaves the lane idle *
     if (!lane->pending)
         lane->pending_last = &lane->pending;
     lane->run_bytes = ALIGN_UP(lane->run_live, IO_ALIGN);
-    lane->busy = lane->run != NULL;
+    return lane->busy = lane->run != NULL;
 }
 
 static void run_end(struct lane *lane, int err)
@@ -199,8 +201,7 @@ static void lane_place(struct lane *lane)
 
 static void lane_next(struct lane *lane)
 {
-    run_gather(lane);
-    if (lane->run)
+    if (run_gather(lane))
         lane_place(lane);
 }
 
