@@ -81,6 +81,14 @@ static inline void fd_close(int *fd) /* _cleanup_(fd_close) int fd = -1 */
     *fd = -1;
 }
 
+static inline int fd_take(int *fd) /* hands it over: its cleanup does nothing */
+{
+    int taken = *fd;
+
+    *fd = -1;
+    return taken;
+}
+
 static inline pthread_mutex_t *scoped_lock_(pthread_mutex_t *m)
 {
     pthread_mutex_lock(m);

@@ -160,6 +160,7 @@ static void headers_gather(struct parts *parts)
 {
     const struct auth_request *request = parts->request;
     const struct header *xms[XMS_MAX];
+    unsigned count = 0;
 
     for (unsigned i = 0; i < request->header_count; i++) {
         const struct header *header = &request->headers[i];
@@ -168,13 +169,14 @@ static void headers_gather(struct parts *parts)
             standard_set(parts, header);
             continue;
         }
-        if (parts->xms_count < XMS_MAX)
-            xms[parts->xms_count++] = header;
+        if (count < XMS_MAX)
+            xms[count++] = header;
         if (span_eq(header->name, SPAN("x-ms-date")))
             parts->xms_date = header->value;
         else if (span_eq(header->name, SPAN("x-ms-version")))
             parts->version = header->value;
     }
+    parts->xms_count = count;
     parts->bytewise = headers_sorted(parts, xms, span_cmp);
     parts->culture = headers_sorted(parts, xms, culture_cmp);
 }

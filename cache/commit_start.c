@@ -101,7 +101,7 @@ static int judge_index(struct start *s)
     uint64_t oldest = s->path.count ? s->path.slab[0].head.first : 1;
 
     index_uuid(s->c->conf.index, uuid);
-    if (!uuid_zero(uuid) && memcmp(uuid, s->super->index_uuid, sizeof(uuid)))
+    if (!uuid_zero(uuid) && memcmp(uuid, s->super->index_uuid, sizeof(uuid)) != 0)
         return REFUSE(s, "the index belongs to other devices: give the data folder and the devices "
                          "that belong together");
     if (s->applied_max > s->end.chain.last)

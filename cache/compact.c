@@ -144,8 +144,8 @@ static int compact_move(struct compact *compact, const struct space_row *row)
             err = compact_gathered(compact);
         }
     }
-    cell = cell_unref(cell);
-    object = object_unref(object);
+    (void)cell_unref(cell);
+    object_unref(object);
     return err;
 }
 

@@ -368,7 +368,7 @@ int extent_read_now(struct slab_store *store, const struct extent *extent, struc
     char *to = into;
 
     while (want.len > 0) {
-        struct extent_plan plan;
+        struct extent_plan plan = {0};
         const char *from = NULL;
         int err = plan_read(store, extent, want, &plan);
 
@@ -378,6 +378,7 @@ int extent_read_now(struct slab_store *store, const struct extent *extent, struc
             err = plan_check(store, extent, id, &plan, buf, &from);
         if (err < 0)
             return err;
+        assert(from && plan.end > plan.start);
         memcpy(to, from, plan.end - plan.start);
         to += plan.end - plan.start;
         want.start = plan.end;

@@ -76,8 +76,7 @@ int io_file_open(const struct io_ops *ops, const char *path, uint64_t bytes, str
         return err;
     file = xcalloc(1, sizeof(*file));
     file->io = (struct io){.ops = ops, .bytes = bytes, .sparse = sparse};
-    file->fd = fd;
-    fd = -1;
+    file->fd = fd_take(&fd);
     *ret = &file->io;
     return 0;
 }

@@ -83,7 +83,7 @@ static int show_stub(struct lister *l, struct span *ret)
 
 static int next_candidate(struct lister *l, struct candidate *ret)
 {
-    struct span name;
+    struct span name = {NULL, 0};
     int more = show_blob(l, &name);
 
     *ret = (struct candidate){0};

@@ -122,7 +122,7 @@ static int slabs_collect(struct log_path *path)
 {
     uint32_t slabs = slab_count(path->slabs, path->device);
     _cleanup_(freep) char *block = aligned_alloc(IO_ALIGN, LOG_HEAD_BYTES);
-    struct log_slab found;
+    struct log_slab found = {0};
     unsigned room = 0;
     int r;
 

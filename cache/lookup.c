@@ -97,6 +97,7 @@ static void judge(struct lookup *l, int err)
 {
     if (!err)
         err = names_judge(l->cache, l->container, l->name, l->blob);
+    assert(err || l->blob);
     if (err || l->blob->state == BLOB_LIVE)
         return lookup_end(l, err);
     l->step.fn = open_begun;

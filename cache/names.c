@@ -134,6 +134,7 @@ static struct blob *shard_shed(struct shard *shard, size_t bytes_max)
     for (unsigned i = 0; i < SHED_MAX && shard->bytes > bytes_max && shard->count > 1; i++) {
         struct blob *blob = shard->hand;
 
+        assert(blob);
         shard->hand = blob->ring_next;
         if (atomic_exchange_explicit(&blob->used, false, memory_order_relaxed))
             continue;

@@ -259,6 +259,7 @@ unsigned space_small_device(struct slab_store *store, unsigned turn)
 {
     SCOPED_LOCK(&store->lock);
 
+    assert(store->device_count > 0);
     for (unsigned i = 0; i < store->device_count; i++) {
         const struct device *d = &store->device[(turn + i) % store->device_count];
 

@@ -137,6 +137,7 @@ static void enter(struct stages *stages, struct stage *stage, struct staged *sta
     bool found;
     size_t i = place(stage, id_of(staged), &found);
 
+    assert(!found || stage->at);
     if (found) {
         staged->replaced = stage->at[i];
         stage->at[i] = staged;
@@ -675,6 +676,7 @@ static int load_row(struct cache *cache, struct span key, struct span value)
     if (!stage)
         stage = stage_new(cache, container, blob, generation);
     i = place(stage, id, &found);
+    assert(!found || stage->at);
     if (found && stage->at[i]->tick > row.user)
         return 0;
     staged = xcalloc(1, sizeof(*staged) + id.len);

@@ -3,6 +3,8 @@
  * deterministic. */
 #include "tests/unit/unit.h"
 
+#include <semaphore.h>
+
 #include "base/log.h"
 #include "cache/store.h"
 #include "tests/support/devices.h"
@@ -354,9 +356,16 @@ static void test_slab__tells_when_room_runs_low(void **state)
 
 /* ---- with a worker: allocations do not wait ---- */
 
+static int hold_worker(void *arg)
+{
+    sem_wait(arg);
+    return 0;
+}
+
 static void test_slab__waiting_ends_when_a_slab_is_ready(void **state)
 {
     struct devices d;
+    sem_t may_prepare; /* before that nothing can be ready, so that the first allocation waits */
     struct loop_poll *poll = loop_poll_new();
     struct location at;
     unsigned waits = 0, n = 0;
@@ -365,6 +374,8 @@ static void test_slab__waiting_ends_when_a_slab_is_ready(void **state)
     log_set_sink(log_nowhere, NULL);
     devices_init(&d, 1, SLABS);
     d.slab_conf.workers = workers_new(1, "prepare");
+    sem_init(&may_prepare, 0, 0);
+    worker_run(d.slab_conf.workers, hold_worker, &may_prepare, NULL);
     loop_enter(loop_poll_loop(poll));
     devices_serve(&d);
     while ((err = slab_alloc_large(d.store, EXTENT_BYTES_MAX, &at)) != -ENOSPC) {
@@ -374,7 +385,8 @@ static void test_slab__waiting_ends_when_a_slab_is_ready(void **state)
         if (err == 0)
             continue;
         assert_int_equal(err, -EAGAIN);
-        waits++;
+        if (!waits++)
+            sem_post(&may_prepare);
         slab_wait(d.store, SLAB_LARGE, awaited_init(&awaited, loop_poll_loop(poll)));
         assert_false(awaited.fired);
         (void)loop_await(poll, &awaited);
@@ -383,6 +395,7 @@ static void test_slab__waiting_ends_when_a_slab_is_ready(void **state)
     assert_int_equal(n, 16 * DATA_SLABS);
     devices_done(&d);
     workers_free(d.slab_conf.workers);
+    sem_destroy(&may_prepare);
     loop_enter(NULL);
     loop_poll_free(poll);
 }
