@@ -97,12 +97,12 @@ class Box(Process):
     """A Hearth of its own: folder with configuration, index, device and log."""
 
     def __init__(self, folder, cloud=None, contracts='contract "*" { write = %s }', size="1GiB", memory="256MiB",
-                 top="", account=""):
+                 top="", account="", listen="127.0.0.1:0"):
         os.makedirs(folder, exist_ok=True)
         super().__init__(os.path.join(folder, "hearth.log"))
         self.folder, self.cloud, self.port, self.admin_port = str(folder), cloud, 0, 0
         self.contracts = contracts % ("back" if cloud else "local") if "%s" in contracts else contracts
-        self.size, self.memory, self.top, self.account = size, memory, top, account
+        self.size, self.memory, self.top, self.account, self.listen = size, memory, top, account, listen
         self.write_conf()
 
     def path(self, name):
@@ -112,7 +112,7 @@ class Box(Process):
         upstream = f'upstream {{ endpoint = "{self.cloud}" auth = key key = "{KEY}" }}' if self.cloud else ""
         with open(os.open(self.path("appliance.conf"), os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as f:
             f.write(f"""
-listen = "127.0.0.1:0"
+listen = "{self.listen}"
 admin = "127.0.0.1:0"
 data = "{self.path('index')}"
 memory = {self.memory}
@@ -135,7 +135,7 @@ account "{ACCOUNT}" {{
         """Keeps its ports over restarts. Fails with the log when it does not come up."""
         at = os.path.getsize(self.log) if os.path.exists(self.log) else 0
         if self.port:
-            args += ("-o", f"listen=127.0.0.1:{self.port}", "-o", f"admin=127.0.0.1:{self.admin_port}")
+            args += ("-o", f"listen={self.listen.rpartition(':')[0]}:{self.port}", "-o", f"admin=127.0.0.1:{self.admin_port}")
         self.spawn([HEARTH, "-c", self.path("appliance.conf"), *args], env={**os.environ, **(env or {})})
         line = wait_until(lambda: re.search(r" serving .* port=(\d+) admin_port=(\d+)", self.text()[at:])
                           or not self.alive(), what="Hearth")
