@@ -144,6 +144,12 @@ account "{ACCOUNT}" {{
         wait_until(lambda: self.admin("/readyz")[0] == 200, what="readiness")
         return self
 
+    def end(self, sig, seconds=60):
+        code = super().end(sig, seconds)
+        report = os.path.exists(self.log) and re.search(r"(Address|Leak|Thread)Sanitizer|runtime error: ", self.text())
+        assert not report, self.text()[report.start():][:8000]
+        return code
+
     def stop(self):
         """In order: SIGTERM; its exit code."""
         return self.end(signal.SIGTERM)

@@ -126,9 +126,9 @@ static void serve(void *arg, const struct fake_request *request, struct fake_ans
         return;
     }
     for (int i = first; i < last; i++) {
-        char name[8];
+        char name[16];
 
-        sprintf(name, "a%d", i);
+        snprintf(name, sizeof(name), "a%d", i);
         n += (size_t)sprintf(xml + n, ROW, name);
     }
     if (last < 10)
