@@ -12,7 +12,7 @@ GET / shows.
 Faults: refuse; stall (connections stay, nothing moves); delay (seconds before each request goes on); rate (bytes a
 second each way, 0 any); lose_answer = n (the next n answers to requests that match `match` are cut after the cloud
 has acted); cut_body = n (the next n answers that match are cut in the middle of the body); corrupt = n (in the next
-n such bodies one byte is changed); fail = [status, n] (answered here, the cloud hears nothing)."""
+n such bodies one byte is changed); skip = n (the next n matching answers are spared); fail = [status, n] (answered here, the cloud hears nothing)."""
 import json
 import socket
 import sys
@@ -68,7 +68,7 @@ class WanProxy:
         self.refuse = self.stall = False
         self.delay, self.rate = 0.0, 0
         self.match = ""  # of "METHOD target": which requests the counted faults are for
-        self.lose_answer = self.cut_body = self.corrupt = 0
+        self.lose_answer = self.cut_body = self.corrupt = self.skip = 0
         self.fail = [0, 0]
         self.counts, self.requests = Counter(), []
         self.bytes_up = self.bytes_down = self.blob_bytes = 0  # blob_bytes: bodies of ranged answers
@@ -83,6 +83,7 @@ class WanProxy:
 
     def stop(self):
         self.listener.close()
+        self.refuse, self.stall = True, False  # who is held lets go of the cloud
         self.cut()
 
     def cut(self):
@@ -159,6 +160,9 @@ class WanProxy:
         with self.lock:
             if self.match not in what or getattr(self, fault) <= 0:
                 return False
+            if self.skip > 0:
+                self.skip -= 1
+                return False
             setattr(self, fault, getattr(self, fault) - 1)
             return True
 
@@ -198,10 +202,11 @@ class WanProxy:
             return True
         length = int(field.get(b"content-length", 0))
         counter = "blob_bytes" if status == 206 else "bytes_down"
-        if length > 1 and self.take("cut_body", what):
+        content = length > 1 and status in (200, 206)  # not the body of an error
+        if content and self.take("cut_body", what):
             self.relay(down, up.sock, length // 2, counter)
             raise Gone
-        corrupt = length > 0 and self.take("corrupt", what)
+        corrupt = content and self.take("corrupt", what)
         self.relay(down, up.sock, length, counter, length // 2 if corrupt else -1)
         return field.get(b"connection", b"").lower() != b"close"
 
