@@ -58,6 +58,9 @@ bool object_evictable(const struct object *object); /* content.c; lock held */
 #define LINK_RECORD 0 /* the user of a body located by its blob record */
 void object_add_link(struct object *object, uint64_t user,
                      enum object_state state); /* object's lock held */
+/* Its link rows as they are, so that a start that meets the change knows whether the bytes it refers
+ * to must be there (verify.c). Object's lock held; not of a body located by its record. */
+void change_put_links(struct change *change, const struct object *object);
 
 /* ---- filler.c ---- */
 /* The extent's row as it is when ordered; nobody waits. After units were added or lost. */
