@@ -192,8 +192,7 @@ static int located_there(struct check *c, const struct blob_row *row, bool *ret)
     space_key_encode(&row->extent.at, key);
     err = index_get(c->cache->index, NULL, FAM_SPACE, span_from(key, sizeof(key)), &value);
     *ret = !err && !space_row_decode(span_from(key, sizeof(key)), value.bytes, &space) &&
-           object_id_eq(space.id, row->object) &&
-           space.at.generation == row->extent.at.generation;
+           object_id_eq(space.id, row->object) && space.at.generation == row->extent.at.generation;
     if (!err)
         index_value_done(&value);
     return err == -ENOENT ? 0 : err;

@@ -63,6 +63,7 @@ static void move_order(struct change_hook *base, struct change *change)
     change_put_links(change, object); /* the copy is not flushed yet */
     object_set_cell(object, index, cell_ref(hook->to));
     hook->moved = true;
+    cell_mutant(hook->from, SLOT_WHEN_ORDERED);
 }
 
 static void move_undo(struct move_hook *hook)

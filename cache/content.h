@@ -41,6 +41,11 @@ struct cell *cell_new(struct slab_store *slabs, const struct extent *extent);
 struct cell *cell_ref(struct cell *cell);
 struct cell *
 cell_unref(struct cell *cell); /* NULL is fine; the last one of a doomed cell frees its slot */
+/* Mutants of S5, set by tests only, to see that they are noticed: a slot goes back when the record
+ * that drops it is ordered, or when that is durable whoever still reads it. */
+enum slot_mutant { SLOT_BY_S5, SLOT_WHEN_ORDERED, SLOT_UNDER_READERS };
+extern _Atomic int slot_mutant;
+void cell_mutant(struct cell *cell, enum slot_mutant when);
 struct object *object_find(struct cache *cache, struct object_id id); /* memory only; NULL */
 bool object_id_eq(struct object_id a, struct object_id b);
 uint64_t object_id_hash(struct object_id id);

@@ -156,6 +156,12 @@ static void delete_rows(struct change *change, const struct object *object, bool
             change_delete_extent(change, object, &object->cells[i]->extent);
 }
 
+static void slots_mutant(const struct object *object, enum slot_mutant when)
+{
+    for (unsigned i = 0; i < object->cell_count; i++)
+        cell_mutant(object->cells[i], when);
+}
+
 /* ---- committer's thread: order and undo; lock held ---- */
 
 static void order_add(struct link_hook *hook, struct change *change)
@@ -207,6 +213,7 @@ static void order_drop(struct link_hook *hook, struct change *change)
     if (hook->dropped_rows) {
         delete_rows(change, object, record);
         object->rows = false;
+        slots_mutant(object, SLOT_WHEN_ORDERED);
     }
 }
 
@@ -300,6 +307,8 @@ static void link_end(struct change_hook *base, int err)
         link_undo(hook);
     else if (!err)
         object_settled(hook->object);
+    if (!err && hook->dropped_rows)
+        slots_mutant(hook->object, SLOT_UNDER_READERS);
     hook->object = object_unref(hook->object); /* B4: slots of a dropped object, not before */
     free((void *)hook->who.blob.base);
     origin_done(&hook->origin);

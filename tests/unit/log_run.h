@@ -1,5 +1,5 @@
-/* tests/unit/log_run.h - short runs over a box without content, their crash states, and what a state
- * must be: for test_crash_log.c and test_flushes.c.
+/* tests/unit/log_run.h - short runs over a box without content, their crash states, and what a
+ * state must be: for test_crash_log.c and test_flushes.c.
  *
  * A run: open, up to 3 changes at once, restart, changes, close. Before each device write and flush
  * and at each publish the devices are cloned, with how many changes were published by then. A clone

@@ -28,7 +28,7 @@
 #define BLOCKS       3
 #define CAPTURES_MAX 32
 #define COPIES_MAX   8
-#define PAIRS        2 /* states per capture: seed and copy of the index */
+#define PAIRS        2  /* states per capture: seed and copy of the index */
 #define STEPS        30 /* per boot */
 
 /* What must be found: of one name. */
@@ -129,7 +129,8 @@ static void upload(struct tx *tx, enum upload_kind kind, const char *name)
 
 /* ---- captures ---- */
 
-/* An even sample of all events: the nth is kept with captures_max / n, in some former one's place. */
+/* An even sample of all events: the nth is kept with captures_max / n, in some former one's place.
+ */
 static void before_io(void *arg, const struct io_tap_event *event)
 {
     struct run *run = arg;
@@ -311,8 +312,8 @@ static int text_number(struct run *run, const char *text)
     return -1;
 }
 
-/* Starts the end of one upload: box_wait. cloud[which] is what the cloud has then. 0: there is none;
- * -1: its bytes are not what was written. */
+/* Starts the end of one upload: box_wait. cloud[which] is what the cloud has then. 0: there is
+ * none; -1: its bytes are not what was written. */
 static int upload_one(struct run *run, struct cachebox *box, const char **cloud)
 {
     struct upload_result result = {.end = UPLOAD_CONFIRMED};
@@ -542,7 +543,8 @@ static bool upload_some(struct run *run)
 
 static void read_one(struct run *run, unsigned which)
 {
-    struct view before = run->model[which].now; /* what is acknowledged meanwhile may be read or not */
+    struct view before =
+        run->model[which].now; /* what is acknowledged meanwhile may be read or not */
     char *text;
 
     assert_int_equal(find_text(run, run->box, names[which], &text), 0);
@@ -695,12 +697,11 @@ static void test_cut__at_any_instant_loses_nothing_acknowledged(void **state)
         events += run->events;
         run_free(run);
     }
-    print_message("%u crash states of %llu writes and flushes; evicted %lld, compacted %lld, "
-                  "filled %lld\n",
-                  states, (unsigned long long)events,
-                  (long long)metric_read(&metric_evicted_extents),
-                  (long long)metric_read(&metric_compacted_records),
-                  (long long)metric_read(&metric_fills));
+    print_message(
+        "%u crash states of %llu writes and flushes; evicted %lld, compacted %lld, "
+        "filled %lld\n",
+        states, (unsigned long long)events, (long long)metric_read(&metric_evicted_extents),
+        (long long)metric_read(&metric_compacted_records), (long long)metric_read(&metric_fills));
     assert_true(states >= wanted);
     assert_true(metric_read(&metric_evicted_extents) > 0 && metric_read(&metric_fills) > 0);
     assert_true(metric_read(&metric_compacted_records) > 0);

@@ -15,8 +15,8 @@ static char *judge_captures(struct run *run, unsigned from, unsigned to, unsigne
 
     for (unsigned s = 1; s <= seeds && !why; s++)
         for (unsigned i = from; i < to && !why; i += stride)
-            why = judge(run, &run->capture[i], any_copy(run, &run->capture[i], s), s * 31 + i,
-                        false);
+            why =
+                judge(run, &run->capture[i], any_copy(run, &run->capture[i], s), s * 31 + i, false);
     return why;
 }
 
@@ -41,12 +41,14 @@ static char *judge_nth(uint64_t nth, bool *ret_met)
 
     *ret_met = atomic_load(&run->tap.skipped) > 0;
     if (*ret_met) /* the flush after next makes up for it */
-        why = judge_captures(run, run->mutant_at + 1, MIN(run->captures, run->mutant_at + 7), 1, 10);
+        why =
+            judge_captures(run, run->mutant_at + 1, MIN(run->captures, run->mutant_at + 7), 1, 10);
     run_free(run);
     return why;
 }
 
-/* A superblock's flush that comes between may make up for a lost one: then the run is made again. */
+/* A superblock's flush that comes between may make up for a lost one: then the run is made again.
+ */
 static void test_flush__any_one_log_flush_is_needed(void **state)
 {
     bool met = true;
@@ -153,8 +155,7 @@ static char *judge_killed(struct run *killed, const struct capture *c, struct io
     char *why = NULL;
 
     plan.skip = skip;
-    run = run_of(&plan,
-                 logbox_from(io_sim_clone(c->sim), killed->copy[0], &conf, plan.devices));
+    run = run_of(&plan, logbox_from(io_sim_clone(c->sim), killed->copy[0], &conf, plan.devices));
     run->box->conf.check_arg = run->box;
     run->tap.before = before_start_io;
     copy_index(run);

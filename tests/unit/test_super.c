@@ -131,7 +131,8 @@ static void test_super__state_survives(void **state)
     devices_done(&d);
 }
 
-/* Whatever a cut leaves of a write that was not flushed, the state is the old one or the new one. */
+/* Whatever a cut leaves of a write that was not flushed, the state is the old one or the new one.
+ */
 static void test_super__a_cut_leaves_old_or_new(void **state)
 {
     unsigned seen_old = 0, seen_new = 0;
