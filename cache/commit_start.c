@@ -345,6 +345,9 @@ static int check_device(struct start *s, unsigned device,
     struct log_end end;
     int findings = 0, err = log_path_find(s->c->conf.slabs, device, s->c->box, &path);
 
+    /* A copy that a cut left shorter than the other ends below the epoch after it: not needed. */
+    if (!err)
+        log_path_trim(&path, s->applied_min + 1);
     if (!err && path.count)
         err = log_path_walk(&path, NULL, NULL, &end);
     if (!err && path.count && end.damaged) {

@@ -60,8 +60,10 @@ static void move_order(struct change_hook *base, struct change *change)
         return; /* dropped meanwhile */
     change_delete_space(change, &hook->from->extent.at);
     change_put_extent(change, object, &hook->to->extent);
+    change_put_links(change, object); /* the copy is not flushed yet */
     object_set_cell(object, index, cell_ref(hook->to));
     hook->moved = true;
+    cell_mutant(hook->from, SLOT_WHEN_ORDERED);
 }
 
 static void move_undo(struct move_hook *hook)

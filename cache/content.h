@@ -41,6 +41,11 @@ struct cell *cell_new(struct slab_store *slabs, const struct extent *extent);
 struct cell *cell_ref(struct cell *cell);
 struct cell *
 cell_unref(struct cell *cell); /* NULL is fine; the last one of a doomed cell frees its slot */
+/* Mutants of S5, set by tests only, to see that they are noticed: a slot goes back when the record
+ * that drops it is ordered, or when that is durable whoever still reads it. */
+enum slot_mutant { SLOT_BY_S5, SLOT_WHEN_ORDERED, SLOT_UNDER_READERS };
+extern _Atomic int slot_mutant;
+void cell_mutant(struct cell *cell, enum slot_mutant when);
 struct object *object_find(struct cache *cache, struct object_id id); /* memory only; NULL */
 bool object_id_eq(struct object_id a, struct object_id b);
 uint64_t object_id_hash(struct object_id id);
@@ -58,6 +63,9 @@ bool object_evictable(const struct object *object); /* content.c; lock held */
 #define LINK_RECORD 0 /* the user of a body located by its blob record */
 void object_add_link(struct object *object, uint64_t user,
                      enum object_state state); /* object's lock held */
+/* Its link rows as they are, so that a start that meets the change knows whether the bytes it refers
+ * to must be there (verify.c). Object's lock held; not of a body located by its record. */
+void change_put_links(struct change *change, const struct object *object);
 
 /* ---- filler.c ---- */
 /* The extent's row as it is when ordered; nobody waits. After units were added or lost. */

@@ -13,6 +13,7 @@
 
 #define SECTOR_BYTES 512u
 #define SIM_FILES    16
+#define CHUNK_PAGES  512u
 #define SIM_VERSIONS                                                                               \
     64 /* of one page between two flushes that a cut draws from; older ones are kept */
 
@@ -32,10 +33,14 @@ struct pending_list { /* oldest first */
     struct pending *first, **last;
 };
 
+struct chunk { /* of a file's two tables; NULL page: zeros */
+    struct page *now[CHUNK_PAGES], *durable[CHUNK_PAGES];
+};
+
 struct sim_file {
     char *name; /* NULL: unused place */
-    uint64_t pages;
-    struct page **now, **durable; /* NULL page: zeros */
+    uint64_t chunk_count;
+    struct chunk **chunks; /* NULL: never written; so a clone costs what was written */
 };
 
 struct io_sim {
@@ -101,6 +106,37 @@ static const char *page_bytes(const struct page *page)
     return page ? page->bytes : zeros;
 }
 
+static struct chunk *chunk_of(const struct sim_file *file, uint64_t page_no) /* or NULL */
+{
+    return file->chunks[page_no / CHUNK_PAGES];
+}
+
+static struct chunk *chunk_need(struct sim_file *file, uint64_t page_no)
+{
+    struct chunk **place = &file->chunks[page_no / CHUNK_PAGES];
+
+    if (!*place)
+        *place = xcalloc(1, sizeof(**place));
+    return *place;
+}
+
+static struct page **page_now(struct sim_file *file, uint64_t page_no)
+{
+    return &chunk_need(file, page_no)->now[page_no % CHUNK_PAGES];
+}
+
+static struct page **page_durable(struct sim_file *file, uint64_t page_no)
+{
+    return &chunk_need(file, page_no)->durable[page_no % CHUNK_PAGES];
+}
+
+static const char *bytes_now(const struct sim_file *file, uint64_t page_no)
+{
+    const struct chunk *chunk = chunk_of(file, page_no);
+
+    return page_bytes(chunk ? chunk->now[page_no % CHUNK_PAGES] : NULL);
+}
+
 static struct pending *pending_take(struct pending_list *list, struct pending **at)
 {
     struct pending *p = *at;
@@ -147,7 +183,7 @@ static int handle_check(const struct sim_io *h) /* lock held */
 static void pages_read(const struct sim_file *file, char *into, size_t bytes, uint64_t offset)
 {
     for (size_t at = 0; at < bytes; at += IO_ALIGN)
-        memcpy(into + at, page_bytes(file->now[(offset + at) / IO_ALIGN]), IO_ALIGN);
+        memcpy(into + at, bytes_now(file, (offset + at) / IO_ALIGN), IO_ALIGN);
 }
 
 static void pages_write(struct sim_io *h, const char *from, size_t bytes, uint64_t offset,
@@ -158,7 +194,7 @@ static void pages_write(struct sim_io *h, const char *from, size_t bytes, uint64
         struct page *page = page_new(from + at);
 
         if (!request)
-            page_set(&h->file->now[page_no], page_ref(page));
+            page_set(page_now(h->file, page_no), page_ref(page));
         pending_add(request ? &h->sim->in_flight : &h->sim->complete, h->file, page_no, page,
                     request);
     }
@@ -219,7 +255,7 @@ static int sim_flush(struct io *io)
             at = &p->next;
             continue;
         }
-        page_set(&p->file->durable[p->page_no], page_ref(p->page));
+        page_set(page_durable(p->file, p->page_no), page_ref(p->page));
         pending_free(pending_take(list, at));
     }
     return 0;
@@ -242,7 +278,7 @@ static void write_end(struct sim_io *h, struct io_request *request, int err)
             pending_free(p);
             continue;
         }
-        page_set(&p->file->now[p->page_no], page_ref(p->page));
+        page_set(page_now(p->file, p->page_no), page_ref(p->page));
         pending_append(&h->sim->complete, p);
     }
 }
@@ -314,15 +350,16 @@ static struct sim_file *file_find(struct io_sim *sim,
     return NULL;
 }
 
-static void file_extend(struct sim_file *file, uint64_t pages)
+static void file_extend(struct sim_file *file, uint64_t bytes)
 {
-    size_t more = pages > file->pages ? pages - file->pages : 0;
+    uint64_t count = (bytes / IO_ALIGN + CHUNK_PAGES - 1) / CHUNK_PAGES;
 
-    file->now = xrealloc(file->now, (file->pages + more) * sizeof(*file->now));
-    file->durable = xrealloc(file->durable, (file->pages + more) * sizeof(*file->durable));
-    memset(file->now + file->pages, 0, more * sizeof(*file->now));
-    memset(file->durable + file->pages, 0, more * sizeof(*file->durable));
-    file->pages += more;
+    if (count <= file->chunk_count)
+        return;
+    file->chunks = xrealloc(file->chunks, count * sizeof(*file->chunks));
+    memset(file->chunks + file->chunk_count, 0,
+           (count - file->chunk_count) * sizeof(*file->chunks));
+    file->chunk_count = count;
 }
 
 static int sim_open(const struct io_ops *ops, const char *path, uint64_t bytes, struct io **ret)
@@ -336,7 +373,7 @@ static int sim_open(const struct io_ops *ops, const char *path, uint64_t bytes, 
         return -ENOSPC;
     if (!file->name)
         file->name = xstrdup(path);
-    file_extend(file, bytes / IO_ALIGN);
+    file_extend(file, bytes);
     h = xcalloc(1, sizeof(*h));
     h->io = (struct io){.ops = ops, .bytes = bytes};
     h->sim = sim;
@@ -377,12 +414,12 @@ static void page_versions(struct pending_list *list, const struct sim_file *file
 
 static void page_cut(struct io_sim *sim, struct sim_file *file, uint64_t page_no, uint64_t *state)
 {
-    struct page *choices[SIM_VERSIONS] = {page_ref(file->durable[page_no])};
+    struct page *choices[SIM_VERSIONS] = {page_ref(*page_durable(file, page_no))};
     unsigned n = 1;
 
     page_versions(&sim->complete, file, page_no, choices, &n);
     page_versions(&sim->in_flight, file, page_no, choices, &n);
-    page_set(&file->durable[page_no], page_after_cut(choices, n, state));
+    page_set(page_durable(file, page_no), page_after_cut(choices, n, state));
     for (unsigned i = 0; i < n; i++)
         page_unref(choices[i]);
 }
@@ -395,23 +432,38 @@ static void list_cut(struct io_sim *sim, struct pending_list *list, uint64_t *st
 
 static void file_free(struct sim_file *file)
 {
-    for (uint64_t i = 0; i < file->pages; i++) {
-        page_unref(file->now[i]);
-        page_unref(file->durable[i]);
+    for (uint64_t c = 0; c < file->chunk_count; c++) {
+        for (unsigned i = 0; file->chunks[c] && i < CHUNK_PAGES; i++) {
+            page_unref(file->chunks[c]->now[i]);
+            page_unref(file->chunks[c]->durable[i]);
+        }
+        free(file->chunks[c]);
     }
     free(file->name);
-    free(file->now);
-    free(file->durable);
+    free(file->chunks);
 }
 
 static void file_copy(struct sim_file *to, const struct sim_file *from)
 {
     to->name = xstrdup(from->name);
-    file_extend(to, from->pages);
-    for (uint64_t i = 0; i < from->pages; i++) {
-        to->now[i] = page_ref(from->now[i]);
-        to->durable[i] = page_ref(from->durable[i]);
+    file_extend(to, from->chunk_count * CHUNK_PAGES * IO_ALIGN);
+    for (uint64_t c = 0; c < from->chunk_count; c++) {
+        if (!from->chunks[c])
+            continue;
+        to->chunks[c] = xmalloc(sizeof(*to->chunks[c]));
+        for (unsigned i = 0; i < CHUNK_PAGES; i++) {
+            to->chunks[c]->now[i] = page_ref(from->chunks[c]->now[i]);
+            to->chunks[c]->durable[i] = page_ref(from->chunks[c]->durable[i]);
+        }
     }
+}
+
+/* What reads see is what the cut left. */
+static void file_cut(struct sim_file *file)
+{
+    for (uint64_t c = 0; c < file->chunk_count; c++)
+        for (unsigned i = 0; file->chunks[c] && i < CHUNK_PAGES; i++)
+            page_set(&file->chunks[c]->now[i], page_ref(file->chunks[c]->durable[i]));
 }
 
 struct io_sim *io_sim_new(uint64_t seed)
@@ -468,8 +520,7 @@ void io_sim_crash(struct io_sim *sim, uint64_t seed)
     list_cut(sim, &sim->complete, &state);
     list_cut(sim, &sim->in_flight, &state);
     for (unsigned f = 0; f < SIM_FILES; f++)
-        for (uint64_t i = 0; i < sim->files[f].pages; i++)
-            page_set(&sim->files[f].now[i], page_ref(sim->files[f].durable[i]));
+        file_cut(&sim->files[f]);
     sim->power++;
 }
 
@@ -522,7 +573,8 @@ void io_sim_corrupt(struct io_sim *sim, const char *path, uint64_t offset, uint8
 {
     SCOPED_LOCK(&sim->lock);
     struct sim_file *file = file_find(sim, path);
-    struct page **places[] = {&file->now[offset / IO_ALIGN], &file->durable[offset / IO_ALIGN]};
+    struct page **places[] = {page_now(file, offset / IO_ALIGN),
+                              page_durable(file, offset / IO_ALIGN)};
 
     for (unsigned i = 0; i < countof(places); i++) {
         struct page *page = page_new(page_bytes(*places[i]));

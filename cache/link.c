@@ -109,6 +109,12 @@ static void put_link_row(struct change *change, const struct object *object, uin
     change_put(change, FAM_OBJECTS, object_key_span(&key), (struct span){&value, 1});
 }
 
+void change_put_links(struct change *change, const struct object *object)
+{
+    for (unsigned i = 0; i < object->link_count; i++)
+        put_link_row(change, object, object->links[i].user, object->links[i].state);
+}
+
 static void put_record_space(struct change *change, const struct object *object,
                              const struct name *who, enum object_state state)
 {
@@ -148,6 +154,12 @@ static void delete_rows(struct change *change, const struct object *object, bool
     for (unsigned i = 0; i < object->cell_count; i++)
         if (object->cells[i])
             change_delete_extent(change, object, &object->cells[i]->extent);
+}
+
+static void slots_mutant(const struct object *object, enum slot_mutant when)
+{
+    for (unsigned i = 0; i < object->cell_count; i++)
+        cell_mutant(object->cells[i], when);
 }
 
 /* ---- committer's thread: order and undo; lock held ---- */
@@ -201,6 +213,7 @@ static void order_drop(struct link_hook *hook, struct change *change)
     if (hook->dropped_rows) {
         delete_rows(change, object, record);
         object->rows = false;
+        slots_mutant(object, SLOT_WHEN_ORDERED);
     }
 }
 
@@ -294,6 +307,8 @@ static void link_end(struct change_hook *base, int err)
         link_undo(hook);
     else if (!err)
         object_settled(hook->object);
+    if (!err && hook->dropped_rows)
+        slots_mutant(hook->object, SLOT_UNDER_READERS);
     hook->object = object_unref(hook->object); /* B4: slots of a dropped object, not before */
     free((void *)hook->who.blob.base);
     origin_done(&hook->origin);

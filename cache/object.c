@@ -12,6 +12,8 @@
 
 /* ---- cells ---- */
 
+_Atomic int slot_mutant = SLOT_BY_S5;
+
 struct cell *cell_new(struct slab_store *slabs, const struct extent *extent)
 {
     struct cell *cell = xcalloc(1, sizeof(*cell));
@@ -28,14 +30,26 @@ struct cell *cell_ref(struct cell *cell)
     return cell;
 }
 
+static void cell_give(struct cell *cell)
+{
+    if (!atomic_exchange(&cell->given, true))
+        slab_free(cell->slabs, &cell->extent.at, cell->extent.length);
+}
+
 struct cell *cell_unref(struct cell *cell)
 {
     if (!cell || atomic_fetch_sub(&cell->refs, 1) != 1)
         return NULL;
     if (cell->doomed)
-        slab_free(cell->slabs, &cell->extent.at, cell->extent.length); /* B4 */
+        cell_give(cell); /* B4 */
     free(cell);
     return NULL;
+}
+
+void cell_mutant(struct cell *cell, enum slot_mutant when)
+{
+    if (cell && atomic_load_explicit(&slot_mutant, memory_order_relaxed) == (int)when)
+        cell_give(cell);
 }
 
 /* ---- identity and the table ---- */

@@ -31,6 +31,7 @@ struct fill;
 struct cell {
     _Atomic uint32_t refs;
     _Atomic bool doomed;
+    _Atomic bool given; /* its slot went back */
     struct slab_store *slabs;
     struct extent extent; /* crc, present: object's lock */
     _Atomic uint64_t

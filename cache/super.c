@@ -104,8 +104,10 @@ int super_decode(const void *page, struct super *ret)
     const char *p = page;
     struct super super = {0};
 
+    if (memcmp(p + AT_MAGIC, SUPER_MAGIC, 8) != 0 && all_zero(p, AT_CRC))
+        return all_zero(p, SUPER_BYTES) ? -ENODATA : -EUCLEAN; /* the first write, torn */
     if (memcmp(p + AT_MAGIC, SUPER_MAGIC, 8) != 0)
-        return all_zero(p, SUPER_BYTES) ? -ENODATA : -EMEDIUMTYPE;
+        return -EMEDIUMTYPE;
     if (le64_get(p + AT_CRC) != crc64(0, p, AT_CRC))
         return -EUCLEAN;
     super.format = le32_get(p + AT_FORMAT);

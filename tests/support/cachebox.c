@@ -42,25 +42,29 @@ static const struct accounts accounts = {account_rows, 2};
 
 /* ---- life ---- */
 
-static struct cache_conf conf_of(struct cachebox *box, const struct device_conf *device)
+static const struct device_conf devices[] = {
+    {{"d0", 2}, {"d0", 2}, DEVICE_BYTES},
+    {{"d1", 2}, {"d1", 2}, DEVICE_BYTES},
+    {{"d2", 2}, {"d2", 2}, DEVICE_BYTES},
+};
+
+static struct cache_conf conf_of(struct cachebox *box)
 {
     return (struct cache_conf){
         .data = span_of(box->dir),
-        .devices = device,
-        .device_count = 1,
+        .devices = devices,
+        .device_count = box->devices,
         .accounts = &accounts,
         .memory_tier_bytes = 1 << 20,
         .index_cache_bytes = 8 << 20,
         .workers = box->workers,
-        .io_ops = io_sim_ops(box->sim),
+        .io_ops = box->io_ops ? box->io_ops : io_sim_ops(box->sim),
     };
 }
 
-static const struct device_conf device = {{"d0", 2}, {"d0", 2}, DEVICE_BYTES};
-
-static int try_open(struct cachebox *box, char **why)
+int cachebox_try_open(struct cachebox *box, char **why)
 {
-    struct cache_conf conf = conf_of(box, &device);
+    struct cache_conf conf = conf_of(box);
     int err = cache_open(&conf, &box->cache, why);
 
     return err ? err : cache_attach_loop(box->cache, loop_poll_loop(box->poll));
@@ -70,7 +74,7 @@ void cachebox_open(struct cachebox *box)
 {
     char *why = NULL;
 
-    if (try_open(box, &why)) {
+    if (cachebox_try_open(box, &why)) {
         fprintf(stderr, "cache does not open: %s\n", why);
         abort();
     }
@@ -81,14 +85,18 @@ static void print_line(void *arg, const char *line)
     fprintf(stderr, "check: %s\n", line);
 }
 
-int cachebox_check(struct cachebox *box)
+int cachebox_close_and_check(struct cachebox *box)
 {
-    struct cache_conf conf = conf_of(box, &device);
-    int findings;
+    struct cache_conf conf = conf_of(box);
 
     cachebox_close(box);
-    conf.workers = box->workers;
-    findings = cache_check(&conf, print_line, NULL);
+    return cache_check(&conf, print_line, NULL);
+}
+
+int cachebox_check(struct cachebox *box)
+{
+    int findings = cachebox_close_and_check(box);
+
     cachebox_open(box);
     return findings;
 }
@@ -101,10 +109,16 @@ void cachebox_close(struct cachebox *box)
     box->cache = cache_close(box->cache);
 }
 
-static struct cachebox *box_make(struct io_sim *sim)
+static struct cachebox *box_make(struct io_sim *sim, unsigned count)
 {
+    static bool pools;
     struct cachebox *box = xcalloc(1, sizeof(*box));
 
+    if (!pools && iobuf_pools_open(&(struct iobuf_pools_conf){{1 << 20, 4 << 20, 8 << 20}}))
+        abort();
+    pools = true;
+    assert(count >= 1 && count <= countof(devices));
+    box->devices = count;
     box->sim = sim;
     box->dir = tempdir_new("cachebox");
     box->workers = workers_new(2, "test");
@@ -113,30 +127,45 @@ static struct cachebox *box_make(struct io_sim *sim)
     return box;
 }
 
+struct cachebox *cachebox_make(uint64_t seed, unsigned count)
+{
+    return box_make(io_sim_new(seed), count);
+}
+
 struct cachebox *cachebox_new(uint64_t seed)
 {
-    static bool pools;
-    struct cachebox *box = box_make(io_sim_new(seed));
+    struct cachebox *box = cachebox_make(seed, 1);
 
-    if (!pools && iobuf_pools_open(&(struct iobuf_pools_conf){{1 << 20, 4 << 20, 8 << 20}}))
-        abort();
-    pools = true;
     cachebox_open(box);
+    return box;
+}
+
+void cachebox_index_copy(struct cachebox *box, const char *to)
+{
+    _cleanup_(freep) char *from = tempdir_path(box->dir, "index");
+
+    tempdir_copy(from, to);
+}
+
+struct cachebox *cachebox_from(struct io_sim *sim, const char *index, unsigned count)
+{
+    struct cachebox *box = box_make(sim, count);
+    _cleanup_(freep) char *to = tempdir_path(box->dir, "index");
+
+    tempdir_copy(index, to);
     return box;
 }
 
 int cachebox_try_crash(struct cachebox *box, uint64_t seed, struct cachebox **ret, char **why)
 {
-    struct cachebox *image = box_make(NULL);
-    char *from = tempdir_path(box->dir, "index"), *to = tempdir_path(image->dir, "index");
+    struct cachebox *image = box_make(NULL, box->devices);
+    _cleanup_(freep) char *to = tempdir_path(image->dir, "index");
     int err;
 
-    tempdir_copy(from, to); /* first: an index may be behind its log, never ahead */
+    cachebox_index_copy(box, to); /* first: an index may be behind its log, never ahead */
     image->sim = io_sim_clone(box->sim);
-    free(from);
-    free(to);
     io_sim_crash(image->sim, seed);
-    err = try_open(image, why);
+    err = cachebox_try_open(image, why);
     if (err)
         cachebox_free(image);
     else

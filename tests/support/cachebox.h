@@ -15,6 +15,8 @@
 
 struct cachebox {
     struct io_sim *sim;
+    unsigned devices;
+    const struct io_ops *io_ops; /* NULL: the simulation's own */
     char *dir;
     struct workers *workers;
     struct loop_poll *poll;
@@ -23,9 +25,15 @@ struct cachebox {
 };
 
 struct cachebox *cachebox_new(uint64_t seed); /* opened */
+struct cachebox *cachebox_make(uint64_t seed, unsigned devices); /* not opened; up to 3 devices */
+/* The same from a simulation (taken over) and a copy of an index folder. */
+struct cachebox *cachebox_from(struct io_sim *sim, const char *index, unsigned devices);
+void cachebox_index_copy(struct cachebox *box, const char *to); /* as it is on disk */
 struct cachebox *cachebox_free(struct cachebox *box);
 void cachebox_close(struct cachebox *box); /* in order */
 void cachebox_open(struct cachebox *box);
+/* 0, or -errno with the words (malloc'ed). */
+int cachebox_try_open(struct cachebox *box, char **why);
 /* The devices lose what was not flushed; the index folder stays as it was on disk a moment before.
  */
 struct cachebox *cachebox_crash(struct cachebox *box, uint64_t seed);
@@ -35,6 +43,7 @@ int cachebox_try_crash(struct cachebox *box, uint64_t seed, struct cachebox **re
 /* `hearth check` on the box as it is now: closes it, checks, opens it again. Number of findings,
  * printed. */
 int cachebox_check(struct cachebox *box);
+int cachebox_close_and_check(struct cachebox *box); /* and leaves it closed */
 
 /* done for one start call, then its result. */
 struct completion *box_done(struct cachebox *box);

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "cache/store.h"
 #include "tests/support/devices.h"
+#include "tests/support/io_tap.h"
 
 #define SLABS 4u
 
@@ -130,7 +131,8 @@ static void test_super__state_survives(void **state)
     devices_done(&d);
 }
 
-/* Whatever a cut leaves of an unfinished write, the state is the old one or the new one. */
+/* Whatever a cut leaves of a write that was not flushed, the state is the old one or the new one.
+ */
 static void test_super__a_cut_leaves_old_or_new(void **state)
 {
     unsigned seen_old = 0, seen_new = 0;
@@ -174,6 +176,113 @@ static void test_super__a_cut_while_formatting_is_no_dead_end(void **state)
             assert_true(slab_super(d.store)->fresh);
             devices_done(&d);
         }
+}
+
+/* ---- flushes: every cut while superblocks are written, and without one flush or all ---- */
+
+#define CUTS_MAX 64
+
+struct cuts {
+    struct devices d;
+    struct io_tap tap;
+    struct io_sim *sim[CUTS_MAX];
+    uint64_t answered[CUTS_MAX], index_uuid[CUTS_MAX][2]; /* by then */
+    unsigned count;
+    uint64_t written;
+};
+
+static void cut_before(void *arg, const struct io_tap_event *event)
+{
+    struct cuts *cuts = arg;
+
+    assert_true(cuts->count < CUTS_MAX);
+    cuts->answered[cuts->count] = cuts->written;
+    memcpy(cuts->index_uuid[cuts->count], cuts->d.slab_conf.index_uuid,
+           sizeof(cuts->index_uuid[0]));
+    cuts->sim[cuts->count++] = io_sim_clone(cuts->d.sim);
+}
+
+static void cuts_write(struct cuts *cuts, uint64_t answered)
+{
+    struct super_state now = *slab_super(cuts->d.store);
+
+    now.answered = answered;
+    assert_int_equal(slab_super_write(cuts->d.store, &now), 0);
+    cuts->written = answered;
+}
+
+/* Two new devices, or one in use to which another is added, or two in use; a few states are
+ * written. */
+enum cuts_of { FORMATTING, ADDING, WRITING };
+
+static void cuts_take(struct cuts *cuts, enum cuts_of what, struct io_tap_skip skip)
+{
+    struct devices two;
+
+    if (what == FORMATTING)
+        devices_init(&cuts->d, 2, SLABS);
+    else
+        start(&cuts->d, what == ADDING ? 1 : 2);
+    devices_init(&two, 2, SLABS);
+    cuts->d.conf[1] = two.conf[1];
+    devices_done(&two);
+    cuts->d.slab_conf.device_count = 2;
+    io_tap_init(&cuts->tap, io_sim_ops(cuts->d.sim));
+    cuts->tap.before = cut_before;
+    cuts->tap.arg = cuts;
+    cuts->tap.skip = skip;
+    cuts->d.slab_conf.io_ops = &cuts->tap.ops;
+    assert_int_equal(devices_open(&cuts->d), 0);
+    for (uint64_t answered = 1; answered <= 4; answered++)
+        cuts_write(cuts, answered * 10);
+    cut_before(cuts, NULL);
+    devices_close(&cuts->d, false);
+}
+
+static bool cut_is_bad(struct cuts *cuts, unsigned i, uint64_t seed)
+{
+    struct devices image = cuts->d;
+    bool bad;
+
+    image.sim = io_sim_clone(cuts->sim[i]);
+    image.why = NULL;
+    image.slab_conf.io_ops = io_sim_ops(image.sim);
+    memcpy(image.slab_conf.index_uuid, cuts->index_uuid[i], sizeof(cuts->index_uuid[i]));
+    io_sim_crash(image.sim, seed);
+    bad = devices_open(&image) < 0;
+    if (!bad)
+        bad = slab_super(image.store)->answered < cuts->answered[i] ||
+              slab_device_count(image.store) != 2;
+    devices_done(&image);
+    return bad;
+}
+
+static unsigned bad_cuts(enum cuts_of what, struct io_tap_skip skip)
+{
+    struct cuts *cuts = xcalloc(1, sizeof(*cuts));
+    unsigned bad = 0;
+
+    cuts_take(cuts, what, skip);
+    for (unsigned i = 0; i < cuts->count; i++) {
+        for (uint64_t seed = 0; seed < 30; seed++)
+            bad += cut_is_bad(cuts, i, seed);
+        io_sim_free(cuts->sim[i]);
+    }
+    devices_done(&cuts->d);
+    free(cuts);
+    return bad;
+}
+
+static void test_super__its_flush_is_needed(void **state)
+{
+    static const struct io_tap_skip none = {0}, all = {.flush = TAP_SUPER},
+                                    first = {.flush = TAP_SUPER, .number = 1};
+
+    assert_int_equal(bad_cuts(FORMATTING, none), 0);
+    assert_int_equal(bad_cuts(WRITING, none), 0);
+    assert_true(bad_cuts(WRITING, all) > 0); /* a state that was written is lost, or both copies */
+    assert_int_equal(bad_cuts(ADDING, none), 0);
+    assert_true(bad_cuts(ADDING, first) > 0); /* tables name a device that knows nothing of it */
 }
 
 static void test_super__order_in_the_configuration_is_free(void **state)
@@ -401,6 +510,7 @@ int main(void)
         cmocka_unit_test(test_super__state_survives),
         cmocka_unit_test(test_super__a_cut_leaves_old_or_new),
         cmocka_unit_test(test_super__a_cut_while_formatting_is_no_dead_end),
+        cmocka_unit_test(test_super__its_flush_is_needed),
         cmocka_unit_test(test_super__order_in_the_configuration_is_free),
         cmocka_unit_test(test_super__a_device_can_be_added),
         cmocka_unit_test(test_super__a_cut_while_adding_is_no_dead_end),
