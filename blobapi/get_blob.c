@@ -14,6 +14,7 @@
 #define HELD_ROOM       16
 #define FIRST_BYTES_MAX EXTENT_BYTES_MAX /* asked for along with an unknown blob's properties */
 #define WITHHELD_BYTES  UNIT_BYTES
+#define REFILLS_MAX     4 /* of one gap, without a byte of it having come in between */
 
 static struct next get_found(struct op *op);
 static struct next get_open(struct op *op);
@@ -109,8 +110,32 @@ static struct next get_open(struct op *op)
     return GO(get_read);
 }
 
+/* What was read goes back. */
+static void get_drop(struct get_blob *g)
+{
+    g->slice = slice_unref(g->slice);
+    while (g->held_sent < g->held_count)
+        slice_unref(g->held[g->held_sent++]);
+    g->held_sent = g->held_count = 0;
+    g->reader = reader_close(g->reader);
+    g->given = 0;
+    g->refills = 0;
+    g->unchecked = false;
+}
+
+/* The cloud has another version by now: before the head is out, answer with that one. */
+static bool get_may_restart(struct get_blob *g, int err)
+{
+    return err == -ESTALE && !g->r.head_sent && g->restarts++ < FIND_ROUNDS_MAX;
+}
+
 static struct next get_failed(struct get_blob *g, int err)
 {
+    if (get_may_restart(g, err)) {
+        get_drop(g);
+        g->r.refetch = true; /* what is known here looks fresh and is not */
+        return get_start(&g->r.op);
+    }
     return g->r.head_sent || err == -ECANCELED ? cut(&g->r) : fail_errno(&g->r, err);
 }
 
@@ -146,16 +171,15 @@ static uint64_t get_hold_from(const struct get_blob *g)
     return g->range.len > WITHHELD_BYTES ? g->range.len - WITHHELD_BYTES : 0;
 }
 
-/* What was read goes back. */
-static void get_drop(struct get_blob *g)
+/* A fill that fails is told to who reads it; one that ends well and leaves nothing to read (evicted
+ * at once, refused before it began) must not become a loop of questions. */
+static struct next get_fill(struct get_blob *g)
 {
-    g->slice = slice_unref(g->slice);
-    while (g->held_sent < g->held_count)
-        slice_unref(g->held[g->held_sent++]);
-    g->held_sent = g->held_count = 0;
-    g->reader = reader_close(g->reader);
-    g->given = 0;
-    g->unchecked = false;
+    if (g->refills++ == REFILLS_MAX)
+        return get_failed(g, -EIO);
+    g->missed = true;
+    upstream_fill(g->r.api->conf.upstream, g->r.blob, reader_gap(g->reader), &g->r.op.done);
+    return AWAIT(get_filled);
 }
 
 static struct next get_have(struct op *op)
@@ -163,13 +187,11 @@ static struct next get_have(struct op *op)
     struct get_blob *g = GET_BLOB(op);
     uint64_t start = g->given, from;
 
-    if (op->done.err == -ENODATA && g->r.api->conf.upstream) {
-        g->missed = true;
-        upstream_fill(g->r.api->conf.upstream, g->r.blob, reader_gap(g->reader), &op->done);
-        return AWAIT(get_filled);
-    }
+    if (op->done.err == -ENODATA && g->r.api->conf.upstream)
+        return get_fill(g);
     if (op->done.err)
         return get_failed(g, op->done.err);
+    g->refills = 0;
     g->given += g->slice.bytes.len;
     g->unchecked |= !g->slice.checked;
     from = get_hold_from(g);
@@ -188,20 +210,10 @@ static struct next get_have(struct op *op)
     return GO(get_read);
 }
 
-/* The cloud has another version by now: before the head is out, answer with that one. */
-static bool get_may_restart(struct get_blob *g, int err)
-{
-    return err == -ESTALE && !g->r.head_sent && g->restarts++ < FIND_ROUNDS_MAX;
-}
-
 static struct next get_filled(struct op *op)
 {
     struct get_blob *g = GET_BLOB(op);
 
-    if (get_may_restart(g, op->done.err)) {
-        get_drop(g);
-        return get_start(op);
-    }
     return op->done.err ? get_failed(g, op->done.err) : GO(get_read);
 }
 

@@ -63,6 +63,7 @@ struct get_blob {
     bool unchecked; /* some bytes given are still to be confirmed */
     bool missed;
     unsigned restarts; /* the cloud's version changed before anything was sent */
+    unsigned refills;  /* asked of the cloud since the reader last gave anything */
     unsigned char md5[16];
     uint64_t crc64;
 };

@@ -62,7 +62,7 @@ static struct engine {
     bool cold;   /* nothing in memory: cache_lookup_hot gives nothing */
     int unknown; /* not 0: what is not there answers with that (-ENODATA) */
     int commit_err, stage_err, writer_err, read_err, settle_err, list_err;
-    unsigned writer_err_times;
+    unsigned writer_err_times, read_err_times; /* of the read error, 0: always */
     unsigned slice_bytes; /* the reader's, 0: 64 KiB */
     bool unchecked;       /* slices are still to be confirmed */
     uint64_t gap_at;      /* not 0: bytes from there on are absent until filled */
@@ -73,7 +73,9 @@ static struct engine {
 
 static struct cloud {
     int open_err, revalidate_err, fill_err, list_err, container_err;
-    const char *body; /* of the blob that open gives */
+    const char *body;  /* of the blob that open gives */
+    const char *newer; /* body of another version, which a revalidation gives; NULL: the same */
+    bool fills_nothing; /* a fill ends well, the gap stays */
     unsigned opens, revalidates, fills, lists, container_opens;
 } cloud;
 
@@ -255,6 +257,8 @@ void reader_next(struct reader *reader, struct slice *ret, struct completion *do
 
     if (engine.read_err || (engine.gap_at && reader->at >= engine.gap_at)) {
         completion_post(done, engine.read_err ? engine.read_err : -ENODATA);
+        if (engine.read_err_times && !--engine.read_err_times)
+            engine.read_err = 0;
         return;
     }
     buf = iobuf_try(IOBUF_64K);
@@ -649,7 +653,9 @@ void upstream_revalidate(struct upstream *upstream, struct blob *held, uint64_t 
                          struct blob **ret, struct completion *done)
 {
     cloud.revalidates++;
-    if (!cloud.revalidate_err) {
+    if (!cloud.revalidate_err && cloud.newer) {
+        *ret = blob_ref(engine_put(held->name.blob, span_of(cloud.newer)));
+    } else if (!cloud.revalidate_err) {
         held->record.checked_ns = clock_wall_ns();
         *ret = blob_ref(held);
     }
@@ -673,7 +679,8 @@ void upstream_fill(struct upstream *upstream, struct blob *blob, struct range ga
                    struct completion *done)
 {
     cloud.fills++;
-    engine.gap_at = 0;
+    if (!cloud.fills_nothing)
+        engine.gap_at = 0;
     completion_post(done, cloud.fill_err);
 }
 

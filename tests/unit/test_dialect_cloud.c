@@ -114,6 +114,57 @@ static void test_cloud__gaps_are_filled(void **state)
     assert_int_equal(cloud.fills, 1);
 }
 
+static struct blob *put_clean(const char *name, const char *bytes)
+{
+    struct blob *b = engine_put(span_of(name), span_of(bytes));
+
+    b->record.durability = DURABILITY_CLOUD;
+    b->record.cloud_etag = SPAN("\"0x8D\"");
+    b->record.checked_ns = clock_wall_ns();
+    return b;
+}
+
+static void test_cloud__another_version_there_is_answered(void **state)
+{
+    put_clean("b", "old");
+    engine.read_err = -ESTALE; /* what a fill says of a 412 */
+    engine.read_err_times = 1;
+    cloud.newer = "new version";
+    ASK("GET", "/far/ctr/b", "", 200, NULL);
+    assert_string_equal(body_text(), "new version");
+    assert_int_equal(cloud.revalidates, 1); /* although what was known was fresh */
+
+    put_clean("c", "old");
+    engine.read_err = -ESTALE;
+    engine.read_err_times = 1;
+    cloud.revalidate_err = -ENOENT;
+    ASK("GET", "/far/ctr/c", "", 404, "BlobNotFound");
+
+    put_clean("d", "old");
+    engine.read_err = -ESTALE;
+    engine.read_err_times = 0;
+    cloud.revalidate_err = 0;
+    cloud.newer = NULL;
+    ASK("GET", "/far/ctr/d", "", 503, "ServerBusy"); /* the cloud contradicts itself: not for ever */
+    assert_in_range(cloud.revalidates, 3, 8);
+}
+
+static void test_cloud__a_fill_that_fails_is_an_answer(void **state)
+{
+    put_clean("b", "bytes of b");
+    engine.gap_at = 1;
+    cloud.fills_nothing = true;
+    ask("GET", "/far/ctr/b", "x-ms-range: bytes=4-\n");
+    assert_answer(503, "ServerBusy");
+    assert_in_range(cloud.fills, 1, 8);
+    cloud.fill_err = -EHOSTUNREACH;
+    ask("GET", "/far/ctr/b", "x-ms-range: bytes=4-\n");
+    assert_answer(503, "ServerBusy");
+    engine.gap_at = 0;
+    engine.read_err = -EACCES; /* the cloud refuses the box, not the client */
+    ASK("GET", "/far/ctr/b", "", 503, "ServerBusy");
+}
+
 static void test_cloud__lists_ask_for_what_is_not_known(void **state)
 {
     engine_put(SPAN("b"), SPAN("x"));
@@ -138,6 +189,8 @@ int main(void)
         CLOUD_TEST(test_cloud__only_what_depends_on_a_name_asks),
         CLOUD_TEST(test_cloud__expired_is_revalidated_or_stale),
         CLOUD_TEST(test_cloud__gaps_are_filled),
+        CLOUD_TEST(test_cloud__another_version_there_is_answered),
+        CLOUD_TEST(test_cloud__a_fill_that_fails_is_an_answer),
         CLOUD_TEST(test_cloud__lists_ask_for_what_is_not_known),
     };
 
