@@ -149,7 +149,8 @@ struct blob *blob_unref(struct blob *blob); /* a reference pins record and conte
 
 /* ---- read: one version's bytes in order; reads ahead; joins running fills ---- */
 
-enum read_for { READ_CLIENT, READ_UPLOAD, READ_SCRUB }; /* only READ_CLIENT counts as access */
+/* Only READ_CLIENT counts as access. READ_AGAIN: what its client has just read, from memory where it lies. */
+enum read_for { READ_CLIENT, READ_AGAIN, READ_UPLOAD, READ_SCRUB };
 struct reader *cache_reader_open(struct blob *blob, struct range range, enum read_for why);
 /* 0: *ret holds the next bytes. -ENODATA: reader_gap is absent and nobody fetches it: upstream_fill,
  * call again. -EUCLEAN: dirty or sole bytes are damaged. Else the fill's error. */
