@@ -149,8 +149,14 @@ struct emit_mark emit_mark(const struct emit *e)
 void emit_rewind(struct emit *e, struct emit_mark mark)
 {
     assert(mark.count >= 1 && mark.count <= e->count);
-    while (e->count > mark.count)
-        iobuf_unref(e->bufs[--e->count]);
+    while (e->count > mark.count) {
+        struct iobuf *freed = e->bufs[--e->count];
+
+        if (e->spare)
+            iobuf_unref(freed);
+        else
+            e->spare = freed; /* the row had used up what the tail was promised */
+    }
     e->at = e->bufs[e->count - 1]->base + mark.used;
     e->end = e->bufs[e->count - 1]->base + e->bufs[e->count - 1]->size;
     e->full = false;

@@ -52,7 +52,8 @@ void emit_date(struct emit *e, int64_t wall_ns); /* RFC 1123 */
 void emit_base64(struct emit *e, struct span bytes);
 void emit_percent(struct emit *e, struct span text); /* all but unreserved characters as %XX */
 
-/* Where a row began, to go back to when it does not fit. Going back clears full. */
+/* Where a row began, to go back to when it does not fit. Going back clears full and keeps what was
+ * promised to the tail. */
 struct emit_mark emit_mark(const struct emit *e);
 void emit_rewind(struct emit *e, struct emit_mark mark);
 /* After each row: false when the row did not fit or leaves no room for EMIT_TAIL_ROOM bytes of

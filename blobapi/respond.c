@@ -230,6 +230,8 @@ static struct next respond_sent(struct op *op)
 
 struct next answer_emitted(struct request *r, int status)
 {
+    if (r->emit->full) /* something is missing: no buffers, later */
+        return fail_errno(r, -EBUSY);
     answer_add(r, SPAN("Content-Type"), SPAN("application/xml"));
     answer_ok(r, status, (int64_t)emit_length(r->emit));
     if (r->head_only) {

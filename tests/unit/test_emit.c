@@ -120,6 +120,29 @@ static void test_emit__row_that_does_not_fit_leaves_no_trace(void **state)
     emit_done(&e);
 }
 
+static void test_emit__a_row_gives_the_tail_its_buffer_back(void **state)
+{
+    static char row[70000];
+    struct iobuf *taken[64];
+    struct emit_mark mark;
+    unsigned n = 0;
+    struct emit e;
+
+    emit_init(&e, iobuf_try(IOBUF_4K));
+    assert_true(emit_keep_tail(&e)); /* 4 KiB are no room: a buffer is set aside */
+    while (n < countof(taken) && (taken[n] = iobuf_try(IOBUF_64K)))
+        n++;
+    mark = emit_mark(&e);
+    emit_bytes(&e, row, sizeof(row)); /* takes it, and needs more than there is */
+    assert_false(emit_keep_tail(&e));
+    emit_rewind(&e, mark);
+    emit_bytes(&e, row, EMIT_TAIL_ROOM);
+    assert_false(e.full);
+    emit_done(&e);
+    while (n)
+        iobuf_unref(taken[--n]);
+}
+
 static void test_emit__gives_all_buffers_back(void **state)
 {
     for (unsigned class = 0; class < IOBUF_CLASSES; class ++) {
@@ -135,6 +158,7 @@ int main(void)
         cmocka_unit_test(test_emit__writes_each_form),
         cmocka_unit_test(test_emit__crosses_buffers_at_any_byte),
         cmocka_unit_test(test_emit__row_that_does_not_fit_leaves_no_trace),
+        cmocka_unit_test(test_emit__a_row_gives_the_tail_its_buffer_back),
         cmocka_unit_test(test_emit__gives_all_buffers_back),
     };
 
