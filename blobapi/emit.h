@@ -47,6 +47,10 @@ static inline void emit_span(struct emit *e, struct span s)
 }
 #define EMIT(e, literal) emit_bytes(e, "" literal, sizeof(literal) - 1)
 void emit_xml(struct emit *e, struct span text); /* & < > " and CR written as XML wants them */
+/* Well-formed UTF-8 of characters XML can hold. */
+bool emit_xml_fits(struct span text);
+/* Text nobody has checked, as headers the cloud taught: what does not fit is taken for Latin-1. */
+void emit_xml_header(struct emit *e, struct span text);
 void emit_u64(struct emit *e, uint64_t n);
 void emit_date(struct emit *e, int64_t wall_ns); /* RFC 1123 */
 void emit_base64(struct emit *e, struct span bytes);

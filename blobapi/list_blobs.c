@@ -131,7 +131,7 @@ static void element(struct emit *e, struct span open, struct span value, struct 
         return;
     }
     emit_span(e, open);
-    emit_xml(e, value);
+    emit_xml_header(e, value);
     emit_span(e, close);
 }
 #define ELEMENT(e, tag, value)                                                                     \

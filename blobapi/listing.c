@@ -133,22 +133,9 @@ enum az_error list_marker_parse(struct span marker, struct arena *arena, struct 
     return AZ_OK;
 }
 
-/* U+FFFE and U+FFFF are UTF-8 but no XML characters. Control characters are never names. */
-static bool xml_cannot_hold(struct span name)
-{
-    const char *at = name.base, *end = name.base + name.len;
-
-    while (at && (at = memchr(at, 0xEF, (size_t)(end - at)))) {
-        if (end - at >= 3 && (unsigned char)at[1] == 0xBF && (unsigned char)at[2] >= 0xBE)
-            return true;
-        at++;
-    }
-    return false;
-}
-
 void list_emit_name(struct emit *e, struct span tag, struct span name)
 {
-    bool encoded = xml_cannot_hold(name);
+    bool encoded = !emit_xml_fits(name); /* U+FFFE and U+FFFF are UTF-8 but no XML */
 
     EMIT(e, "<");
     emit_span(e, tag);
@@ -213,7 +200,7 @@ void list_emit_metadata(struct emit *e, const struct pair *pairs, unsigned n)
         EMIT(e, "<");
         emit_span(e, tag);
         EMIT(e, ">");
-        emit_xml(e, fits ? pairs[i].value : pairs[i].name);
+        emit_xml_header(e, fits ? pairs[i].value : pairs[i].name);
         EMIT(e, "</");
         emit_span(e, tag);
         EMIT(e, ">");

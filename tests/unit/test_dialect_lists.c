@@ -130,6 +130,9 @@ static void test_list_blobs__pages_and_prefixes(void **state)
     assert_body_has("<Name>d/2</Name>");
     ASK("GET", "/acct/ctr?restype=container&comp=list&prefix=none", "", 200, NULL);
     assert_body_has("<Blobs></Blobs><NextMarker />");
+    engine.blobs[0]->record.content_disposition = SPAN("caf\xe9"); /* as a cloud may have it */
+    ASK("GET", "/acct/ctr?restype=container&comp=list", "", 200, NULL);
+    assert_body_has("<Content-Disposition>caf\xc3\xa9</Content-Disposition>");
 }
 
 static void test_list_blobs__ends_a_page_early_rather_than_short(void **state)
