@@ -453,6 +453,7 @@ void tx_put(struct tx *tx, struct blob_record *record, const struct piece *piece
     engine_name(&record->etag, &record->modified_ns);
     record->created_ns = record->created_ns ? record->created_ns : record->modified_ns;
     record->length = len;
+    record->committed_blocks = blocks ? (uint32_t)n : 0;
     record->durability = DURABILITY_LOCAL;
     blob->name.blob = tx->name;
     blob->record = keep_record(record);

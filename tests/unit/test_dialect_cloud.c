@@ -124,6 +124,24 @@ static struct blob *put_clean(const char *name, const char *bytes)
     return b;
 }
 
+/* Whoever appends takes the list for all there is: an empty one would cut the blob to what is new. */
+static void test_cloud__its_block_lists_are_not_empty_but_unknown(void **state)
+{
+    engine.unknown = -ENODATA;
+    cloud.body = "of a hundred blocks";
+    ASK("GET", "/far/ctr/b?comp=blocklist", "", 400, "UnsupportedQueryParameter");
+    assert_body_has("<QueryParameterName>blocklisttype</QueryParameterName>");
+    ASK("GET", "/far/ctr/b?comp=blocklist&blocklisttype=all", "", 400, "UnsupportedQueryParameter");
+    ask_body("PUT", "/far/ctr/b?comp=block&blockid=QQ==", "", "AAA");
+    ASK("GET", "/far/ctr/b?comp=blocklist&blocklisttype=uncommitted", "", 200, NULL);
+    assert_body_has("<Name>QQ==</Name>");
+    put("/far/ctr/b", "ours"); /* one body, no blocks */
+    ASK("GET", "/far/ctr/b?comp=blocklist", "", 200, NULL);
+    assert_body_has("<CommittedBlocks />");
+    cloud.body = "";
+    ASK("GET", "/far/ctr/c?comp=blocklist", "", 200, NULL);
+}
+
 static void test_cloud__another_version_there_is_answered(void **state)
 {
     put_clean("b", "old");
@@ -189,6 +207,7 @@ int main(void)
         CLOUD_TEST(test_cloud__only_what_depends_on_a_name_asks),
         CLOUD_TEST(test_cloud__expired_is_revalidated_or_stale),
         CLOUD_TEST(test_cloud__gaps_are_filled),
+        CLOUD_TEST(test_cloud__its_block_lists_are_not_empty_but_unknown),
         CLOUD_TEST(test_cloud__another_version_there_is_answered),
         CLOUD_TEST(test_cloud__a_fill_that_fails_is_an_answer),
         CLOUD_TEST(test_cloud__lists_ask_for_what_is_not_known),
