@@ -42,7 +42,7 @@ struct next put_block_list_start(struct op *op)
 
     if (error)
         return culprit.len ? fail_header(&p->r, error, culprit) : fail(&p->r, error);
-    return change_preview(&p->r, GO(list_admitted));
+    return change_preview(&p->r, CHANGE_PLAIN, GO(list_admitted));
 }
 
 static struct next list_admitted(struct op *op)

@@ -660,6 +660,8 @@ void upstream_revalidate(struct upstream *upstream, struct blob *held, uint64_t 
         held->record.checked_ns = clock_wall_ns();
         *ret = blob_ref(held);
     }
+    if (cloud.revalidate_err == -ENOENT)
+        engine_remove(held->name.blob); /* learned */
     completion_post(done, cloud.revalidate_err);
 }
 

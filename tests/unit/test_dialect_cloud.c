@@ -1,6 +1,8 @@
 /* Goal: an account with a cloud asks it when an answer depends on it and only then, serves stale or
  * refuses as its contract says, and its changes carry upload entries. Method: as test_dialect.c,
  * with a cloud that is told what to answer. */
+#include <inttypes.h>
+
 #include "tests/unit/dialect.h"
 
 /* ---- an account with a cloud ---- */
@@ -97,6 +99,7 @@ static void test_cloud__expired_is_revalidated_or_stale(void **state)
     b->record.checked_ns = 1;
     cloud.revalidate_err = -ENOENT;
     ASK("GET", "/far/ctr/b", "", 404, "BlobNotFound");
+    engine_add(b);
     b->record.durability = DURABILITY_LOCAL; /* not uploaded yet: newer than the cloud's */
     ASK("GET", "/far/ctr/b", "", 200, NULL);
     assert_int_equal(cloud.revalidates, 5);
@@ -122,6 +125,36 @@ static struct blob *put_clean(const char *name, const char *bytes)
     b->record.cloud_etag = SPAN("\"0x8D\"");
     b->record.checked_ns = clock_wall_ns();
     return b;
+}
+
+static void test_cloud__changes_of_expired_versions_ask_first(void **state)
+{
+    static const struct {
+        const char *method, *target;
+    } changes[] = {{"DELETE", "/far/ctr/b"},
+                   {"PUT", "/far/ctr/b?comp=metadata"},
+                   {"PUT", "/far/ctr/b?comp=properties"}};
+
+    for (size_t i = 0; i < countof(changes); i++) {
+        struct blob *b = put_clean("b", "old");
+        const char *match =
+            arena_printf(engine.arena, "If-Match: \"0x%016" PRIX64 "\"\n", b->record.etag).base;
+
+        b->record.checked_ns = 1;
+        cloud.newer = "replaced in the cloud";
+        ASK(changes[i].method, changes[i].target, match, 412, "ConditionNotMet");
+        put_clean("b", "old")->record.checked_ns = 1;
+        cloud.newer = NULL;
+        cloud.revalidate_err = -ENOENT;
+        ASK(changes[i].method, changes[i].target, "", 404, "BlobNotFound");
+        cloud.revalidate_err = 0;
+    }
+    assert_int_equal(cloud.revalidates, 2 * countof(changes));
+    put_clean("b", "x");
+    ASK("DELETE", "/far/ctr/b", "", 202, NULL);
+    assert_int_equal(cloud.revalidates, 2 * countof(changes)); /* fresh: nobody is asked */
+    ask_body("PUT", "/far/ctr/s?comp=block&blockid=QQ==", "", "AAA");
+    ASK("DELETE", "/far/ctr/s", "", 202, NULL); /* uncommitted only: seen by the change alone */
 }
 
 /* Whoever appends takes the list for all there is: an empty one would cut the blob to what is new. */
@@ -207,6 +240,7 @@ int main(void)
         CLOUD_TEST(test_cloud__only_what_depends_on_a_name_asks),
         CLOUD_TEST(test_cloud__expired_is_revalidated_or_stale),
         CLOUD_TEST(test_cloud__gaps_are_filled),
+        CLOUD_TEST(test_cloud__changes_of_expired_versions_ask_first),
         CLOUD_TEST(test_cloud__its_block_lists_are_not_empty_but_unknown),
         CLOUD_TEST(test_cloud__another_version_there_is_answered),
         CLOUD_TEST(test_cloud__a_fill_that_fails_is_an_answer),
