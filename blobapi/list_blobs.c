@@ -228,10 +228,10 @@ static int list_row(void *arg, const struct list_row *row)
         EMIT(e, "<BlobPrefix>");
         list_emit_name(e, SPAN("Name"), row->name);
         EMIT(e, "</BlobPrefix>");
-    } else if (row->record) {
-        row_blob(l, row);
-    } else {
+    } else if (row->uncommitted) {
         row_uncommitted(l, row);
+    } else {
+        row_blob(l, row);
     }
     if (!emit_keep_tail(e)) {
         emit_rewind(e, mark);
