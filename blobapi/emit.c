@@ -14,7 +14,7 @@ static void emit_open(struct emit *e, struct iobuf *buf)
 
 void emit_init(struct emit *e, struct iobuf *first)
 {
-    *e = (struct emit){.limit = EMIT_BUFS_MAX};
+    *e = (struct emit){.limit = EMIT_BUFS_USUAL};
     emit_open(e, first);
 }
 
