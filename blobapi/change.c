@@ -123,8 +123,10 @@ static struct next change_begun(struct op *op)
         cache_rollback(TAKE(r->tx), &op->done);
         return AWAIT(change_ask);
     }
-    if (err && err != -ENOENT && err != -ENODATA)
+    if (err && err != -ENOENT && err != -ENODATA) {
+        change_drop(r);
         return fail_errno(r, err);
+    }
     r->blob = current ? blob_ref(current) : NULL;
     error = change_verdict(r);
     return error ? change_refuse(r, error) : r->change_after;

@@ -82,8 +82,10 @@ static struct next container_begun(struct op *op)
     if (r->found == -ENODATA)
         r->found = -ENOENT; /* a container's absence is not remembered: the answer counts for this
                                change */
-    if (r->found && r->found != -ENOENT)
+    if (r->found && r->found != -ENOENT) {
+        change_drop(r);
         return fail_errno(r, r->found);
+    }
     r->ordered = r->found ? NULL : current;
     return r->change_after;
 }

@@ -177,6 +177,7 @@ static struct next list_found(struct op *op)
         p->pieces = NULL; /* a failed look-up gives none */
         if (op->done.err == -ENOENT)
             return change_refuse(&p->r, AZ_INVALID_BLOCK_LIST);
+        change_drop(&p->r); /* D4: an error's answer waits for the client */
         return fail_errno(&p->r, op->done.err);
     }
     list_put(p);

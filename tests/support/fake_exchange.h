@@ -27,6 +27,7 @@ struct fake_request {
     bool chunked;
     int64_t claim;         /* not 0: Content-Length says that, the body never comes */
     size_t bytes_a_read;   /* 0: as much as fits */
+    bool (*may_wait)(void); /* asserted whenever the client is waited for */
     unsigned cancel_after; /* not 0: the client is gone at its nth call (read or send) */
 };
 

@@ -100,10 +100,18 @@ static inline int teardown(void **state)
 
 /* ---- asking ---- */
 
+static inline bool no_change_is_open(void) /* D4 */
+{
+    return !engine.turns;
+}
+
 static inline void run(const struct fake_request *request)
 {
+    struct fake_request checked = *request;
+
+    checked.may_wait = no_change_is_open;
     fake_answer_done(&answer);
-    fake_exchange_run(blobapi_start, api, poll_loop, request, &answer);
+    fake_exchange_run(blobapi_start, api, poll_loop, &checked, &answer);
 }
 
 static inline const char *with_sas(const char *target)

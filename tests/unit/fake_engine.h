@@ -61,6 +61,8 @@ static struct engine {
     /* what goes otherwise than usual */
     bool cold;   /* nothing in memory: cache_lookup_hot gives nothing */
     int unknown; /* not 0: what is not there answers with that (-ENODATA) */
+    int blocks_err; /* of tx_blocks */
+    unsigned turns; /* changes open */
     int commit_err, stage_err, writer_err, read_err, settle_err, list_err;
     unsigned writer_err_times, read_err_times; /* of the read error, 0: always */
     unsigned slice_bytes; /* the reader's, 0: 64 KiB */
@@ -354,6 +356,7 @@ static void begin(struct span name, bool of_container, struct tx **ret, struct c
     *ret = arena_zalloc(engine.arena, sizeof(**ret));
     **ret = (struct tx){.name = keep(name), .of_container = of_container};
     engine.live++;
+    engine.turns++;
     completion_post(done, 0);
 }
 
@@ -410,6 +413,8 @@ static struct object *find_committed(struct span blob, struct span id)
 void tx_blocks(struct tx *tx, const struct block_ref *blocks, size_t n, struct piece *ret,
                size_t *bad, struct completion *done)
 {
+    if (engine.blocks_err)
+        return completion_post(done, engine.blocks_err);
     for (size_t i = 0; i < n; i++) {
         struct object *o =
             blocks[i].source == BLOCK_COMMITTED ? NULL : find_staged(tx->name, blocks[i].id);
@@ -539,6 +544,7 @@ static void commit_blob(struct tx *tx)
 void cache_commit(struct tx *tx, struct completion *done)
 {
     engine.live--;
+    engine.turns--;
     if (!engine.commit_err && tx->of_container)
         commit_container(tx);
     else if (!engine.commit_err)
@@ -549,6 +555,7 @@ void cache_commit(struct tx *tx, struct completion *done)
 void cache_rollback(struct tx *tx, struct completion *done)
 {
     engine.live--;
+    engine.turns--;
     completion_post(done, 0);
 }
 
