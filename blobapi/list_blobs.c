@@ -268,6 +268,20 @@ static struct next list_walk(struct op *op)
     return AWAIT(list_walked);
 }
 
+/* A page that has no row yet gives its buffer back while the cloud is asked: warm reads need it. */
+static void list_put_off(struct list_blobs *l)
+{
+    if (l->rows)
+        return;
+    emit_done(l->r.emit);
+    l->r.emit = NULL;
+}
+
+static struct next list_go_on(struct list_blobs *l)
+{
+    return l->r.emit ? GO(list_walk) : emit_begin(&l->r, IOBUF_64K, GO(list_open));
+}
+
 /* What the box does not know ends the page, or is asked for. */
 static struct next list_gap(struct list_blobs *l)
 {
@@ -282,6 +296,7 @@ static struct next list_gap(struct list_blobs *l)
         l->next = l->from;
         return GO(list_end);
     }
+    list_put_off(l);
     r->asked_cloud = true;
     upstream_list(r->api->conf.upstream, &l->end.gap, &r->op.done);
     return AWAIT(list_asked);
@@ -313,7 +328,7 @@ static struct next list_asked(struct op *op)
     switch (op->done.err) {
     case 0:
     case -ESTALE: /* the box learned something newer meanwhile */
-        return GO(list_walk);
+        return list_go_on(l);
     case -ENOENT:
         return fail(&l->r, AZ_CONTAINER_NOT_FOUND);
     case -EHOSTUNREACH:
@@ -321,7 +336,7 @@ static struct next list_asked(struct op *op)
         if (l->r.contract->offline != OFFLINE_SERVE)
             return fail_errno(&l->r, -EHOSTUNREACH);
         l->offline = l->r.stale = true;
-        return GO(list_walk);
+        return list_go_on(l);
     default:
         return fail_errno(&l->r, op->done.err);
     }

@@ -79,6 +79,7 @@ static struct cloud {
     const char *newer; /* body of another version, which a revalidation gives; NULL: the same */
     bool fills_nothing; /* a fill ends well, the gap stays */
     unsigned opens, revalidates, fills, lists, container_opens;
+    unsigned list_held; /* 64 KiB buffers in use while it was asked for a list */
 } cloud;
 
 static struct span keep(struct span s)
@@ -696,7 +697,10 @@ void upstream_fill(struct upstream *upstream, struct blob *blob, struct range ga
 
 void upstream_list(struct upstream *upstream, const struct list_gap *gap, struct completion *done)
 {
+    struct iobuf_stats bufs = iobuf_pool_stats(IOBUF_64K);
+
     cloud.lists++;
+    cloud.list_held = (unsigned)(bufs.total - bufs.free);
     if (!cloud.list_err)
         engine.list_err = 0;
     completion_post(done, cloud.list_err);

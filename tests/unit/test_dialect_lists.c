@@ -70,6 +70,24 @@ static void test_blocks__bad_lists_change_nothing(void **state)
     assert_int_equal(answer.body_bytes, 0);
 }
 
+static void test_blocks__a_silent_client_holds_no_buffer(void **state)
+{
+    struct iobuf *taken[128];
+    unsigned n = 0;
+
+    while (n < countof(taken) && (taken[n] = iobuf_try(IOBUF_64K)))
+        n++;
+    run(&(struct fake_request){.method = "PUT", /* waits for the client, not for a buffer */
+                               .target = with_sas("/acct/ctr/b?comp=blocklist"),
+                               .headers = "",
+                               .body = SPAN("<BlockList/>"),
+                               .cancel_after = 1});
+    assert_true(answer.read_called);
+    assert_false(answer.whole);
+    while (n)
+        iobuf_unref(taken[--n]);
+}
+
 static void test_blocks__what_the_engine_refuses(void **state)
 {
     static const struct {
@@ -245,6 +263,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_blocks__are_committed_in_the_order_of_the_list),
         TEST(test_blocks__bad_lists_change_nothing),
+        TEST(test_blocks__a_silent_client_holds_no_buffer),
         TEST(test_blocks__what_the_engine_refuses),
         TEST(test_list_blobs__pages_and_prefixes),
         TEST(test_list_blobs__ends_a_page_early_rather_than_short),
