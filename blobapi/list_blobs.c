@@ -293,6 +293,8 @@ static struct next list_gap(struct list_blobs *l)
         return GO(list_walk);
     }
     if (l->rounds++ == CLOUD_ROUNDS_MAX) {
+        if (!l->from.len) /* no marker says "from the first name" */
+            return fail_errno(r, -EBUSY);
         l->next = l->from;
         return GO(list_end);
     }
