@@ -5,18 +5,8 @@
 struct span list_text(const struct target *target, struct span name, struct arena *arena)
 {
     const struct query_param *p = target_find(target, name);
-    size_t len;
-    char *text;
 
-    if (!p || !p->raw.len || !memchr(p->raw.base, '+', p->raw.len))
-        return p ? p->value : (struct span){NULL, 0};
-    text = (char *)arena_copy(arena, p->raw).base;
-    for (size_t i = 0; i < p->raw.len; i++)
-        if (text[i] == '+')
-            text[i] = ' ';
-    if (percent_decode(span_from(text, p->raw.len), text, &len) < 0)
-        return p->value; /* cannot be: target_parse has decoded it */
-    return span_from(text, len);
+    return p ? query_param_spaced(p, arena) : (struct span){NULL, 0};
 }
 
 static bool all_digits(struct span s)
