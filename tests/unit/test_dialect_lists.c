@@ -247,7 +247,8 @@ static void test_account__info_and_properties(void **state)
 {
     static const char *const targets[] = {
         "/acct?restype=account&comp=properties", "/acct/?restype=account&comp=properties",
-        "/acct/ctr?restype=account&comp=properties", "/acct/ctr/b?restype=account&comp=properties"};
+        "/acct/ctr?restype=account&comp=properties", "/acct/ctr/b?restype=account&comp=properties",
+        "/acct/none?restype=account&comp=properties"};
 
     for (size_t i = 0; i < countof(targets); i++) {
         ASK(i % 2 ? "GET" : "HEAD", targets[i], "", 200, NULL);
