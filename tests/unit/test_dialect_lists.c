@@ -239,6 +239,12 @@ static void test_containers__life(void **state)
         "If-Unmodified-Since: Tue, 14 Nov 2000 22:13:20 GMT\n", 412, "ConditionNotMet");
     ASK("DELETE", "/acct/new?restype=container", "If-Match: *\n", 400,
         "ConditionHeadersNotSupported");
+    engine.commit_err = -ENOENT; /* deleted by another meanwhile */
+    ASK("DELETE", "/acct/new?restype=container", "", 404, "ContainerNotFound");
+    ASK("PUT", "/acct/new?restype=container&comp=metadata", "", 404, "ContainerNotFound");
+    engine.commit_err = -EEXIST;
+    ASK("PUT", "/acct/newer?restype=container", "", 409, "ContainerAlreadyExists");
+    engine.commit_err = 0;
     ASK("DELETE", "/acct/new?restype=container", "", 202, NULL);
     ASK("GET", "/acct/new?restype=container", "", 404, "ContainerNotFound");
 }
