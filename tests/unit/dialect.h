@@ -8,6 +8,7 @@
 #include "tests/support/fake_exchange.h"
 
 #include "base/digest.h"
+#include "blobapi/request.h"
 #include "base/text.h"
 #include "tests/unit/unit.h"
 
@@ -100,16 +101,16 @@ static inline int teardown(void **state)
 
 /* ---- asking ---- */
 
-static inline bool no_change_is_open(void) /* D4 */
+static inline bool nothing_is_held(void) /* D4; and no place in the queue for space */
 {
-    return !engine.turns;
+    return !engine.turns && !atomic_load(&api->waiting_for_space);
 }
 
 static inline void run(const struct fake_request *request)
 {
     struct fake_request checked = *request;
 
-    checked.may_wait = no_change_is_open;
+    checked.may_wait = nothing_is_held;
     fake_answer_done(&answer);
     fake_exchange_run(blobapi_start, api, poll_loop, &checked, &answer);
 }
