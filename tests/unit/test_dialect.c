@@ -21,6 +21,18 @@ static void test_dialect__every_answer_has_the_common_headers(void **state)
     assert_header("x-ms-client-request-id", "abc-2");
 }
 
+static void test_dialect__error_details_stay_xml(void **state)
+{
+    char *value = arena_alloc(engine.arena, 2001);
+
+    for (unsigned i = 0; i < 2000; i += 2)
+        memcpy(value + i, "\xc3\xa9", 2);
+    value[2000] = 0;
+    ASK("GET", arena_printf(engine.arena, "/acct?comp=list&maxresults=a%s", value).base, "", 400,
+        "InvalidQueryParameterValue");
+    assert_body_has("\xc3\xa9</QueryParameterValue>");
+}
+
 static void test_dialect__head_errors_have_no_body(void **state)
 {
     ASK("HEAD", "/acct/ctr/none", "", 404, "BlobNotFound");
@@ -616,6 +628,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_dialect__every_answer_has_the_common_headers),
+        TEST(test_dialect__error_details_stay_xml),
         TEST(test_dialect__head_errors_have_no_body),
         TEST(test_dialect__bad_requests),
         TEST(test_dialect__who_may_not_is_told_first),
