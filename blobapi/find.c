@@ -127,6 +127,7 @@ static struct next find_revalidated(struct op *op)
 
     switch (op->done.err) {
     case 0:
+        r->learned |= blob_record(r->newer)->etag != blob_record(r->blob)->etag;
         blob_unref(r->blob);
         r->blob = TAKE(r->newer);
         return found(r, 0);
@@ -155,7 +156,10 @@ static struct next find_opened(struct op *op)
 {
     struct request *r = REQUEST(op);
 
-    return op->done.err == -ESTALE ? find_again(r) : found(r, op->done.err);
+    if (op->done.err == -ESTALE)
+        return find_again(r);
+    r->learned |= !op->done.err;
+    return found(r, op->done.err);
 }
 
 /* ---- containers ---- */

@@ -59,7 +59,7 @@ static struct next get_found(struct op *op)
         error = range_resolve(&g->asked, blob_record(g->r.blob)->length, &g->range);
     if (error)
         return fail(&g->r, error);
-    g->missed = g->r.asked_cloud && !g->r.stale;
+    g->missed = g->r.learned;
     return GO(get_open);
 }
 

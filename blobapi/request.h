@@ -144,6 +144,7 @@ struct request {
     struct blob *blob; /* a reference */
     int found;         /* 0, -ENOENT, or why it cannot be known */
     bool asked_cloud, stale;
+    bool learned;  /* the version came with this request: a miss; revalidated it is a hit */
     bool refetch;  /* ask the cloud even if what is known is fresh; find_blob clears it */
     unsigned asks; /* rounds to the cloud, bounded by FIND_ROUNDS_MAX */
     struct range first;

@@ -91,6 +91,7 @@ static void test_cloud__expired_is_revalidated_or_stale(void **state)
     cloud.revalidate_err = 0;
     ASK("HEAD", "/far/ctr/b", "", 200, NULL);
     assert_int_equal(cloud.revalidates, 3);
+    assert_header("x-hearth-cache", "hit"); /* no byte and no property came from there */
     ASK("HEAD", "/far/ctr/b", "", 200, NULL);
     assert_int_equal(cloud.revalidates, 3); /* it is fresh now */
     b->record.checked_ns = clock_wall_ns() + 60 * (int64_t)NS_PER_SEC;
@@ -183,6 +184,7 @@ static void test_cloud__another_version_there_is_answered(void **state)
     cloud.newer = "new version";
     ASK("GET", "/far/ctr/b", "", 200, NULL);
     assert_string_equal(body_text(), "new version");
+    assert_header("x-hearth-cache", "miss");
     assert_int_equal(cloud.revalidates, 1); /* although what was known was fresh */
 
     put_clean("c", "old");
