@@ -25,15 +25,6 @@ struct next get_block_list_start(struct op *op)
     return find_blob(&g->r, (struct range){0, 0}, GO(blocks_found));
 }
 
-/* Its blocks are the cloud's, and are not known here. Put Block List notes how many there are, Put
- * Blob the CRC of its one body; a version learned from the cloud has neither. */
-static bool blocks_elsewhere(const struct blob *blob)
-{
-    const struct blob_record *b = blob_record(blob);
-
-    return b->length && !b->committed_blocks && !b->has_crc64;
-}
-
 static struct next blocks_found(struct op *op)
 {
     struct request *r = REQUEST(op);
@@ -45,7 +36,7 @@ static struct next blocks_found(struct op *op)
         return fail_errno(r, r->found);
     if (r->blob && blob_record(r->blob)->type != BLOB_BLOCK)
         return fail(r, AZ_INVALID_BLOB_TYPE);
-    if (r->blob && GET_LIST(op)->committed && blocks_elsewhere(r->blob))
+    if (r->blob && GET_LIST(op)->committed && content_learned(blob_record(r->blob)))
         return fail_query(r, AZ_UNSUPPORTED_QUERY_PARAMETER, SPAN("blocklisttype"));
     if (exchange_header(r->http, SPAN("x-ms-lease-id")).len)
         return fail(r, AZ_LEASE_NOT_PRESENT_WITH_BLOB_OPERATION);

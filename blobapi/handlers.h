@@ -15,6 +15,8 @@ void blob_headers(struct request *r, const struct blob *blob);
 /* x-hearth-cache, -durability, -age; missed: bytes or properties came from the cloud for this
  * request. */
 void hearth_headers(struct request *r, const struct blob_record *record, bool missed);
+/* The content is the cloud's: its blocks and its tier are not known here. */
+bool content_learned(const struct blob_record *record);
 /* What writes answer: ETag, Last-Modified, x-ms-request-server-encrypted, x-hearth-durability. */
 void written_headers(struct request *r, const struct blob_record *record);
 /* find_blob's result as a read wants it: not found, conditions and lease judged. 0: go on. */

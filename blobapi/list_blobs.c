@@ -174,6 +174,8 @@ static void row_type(struct emit *e, const struct blob_record *b)
     else if (b->type == BLOB_PAGE)
         EMIT(e, "<x-ms-blob-sequence-number>0</x-ms-blob-sequence-number><BlobType>PageBlob</"
                 "BlobType>");
+    else if (content_learned(b)) /* of a tier that is not known */
+        EMIT(e, "<BlobType>BlockBlob</BlobType>");
     else
         EMIT(e, "<BlobType>BlockBlob</BlobType><AccessTier>Hot</AccessTier>"
                 "<AccessTierInferred>true</AccessTierInferred>");

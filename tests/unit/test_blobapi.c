@@ -176,6 +176,9 @@ static void test_blobapi__what_is_put_is_got_also_after_a_restart(void **state)
 
         assert_got(target, pattern(sizes[i], (unsigned)i));
         assert_true(span_eq(fake_answer_header(&box.answer, "x-ms-meta-N"), SPAN("v")));
+        assert_true(span_eq(fake_answer_header(&box.answer, "x-ms-access-tier"), SPAN("Hot")));
+        target = arena_printf(box.arena, "%s?comp=blocklist", target).base;
+        assert_int_equal(ask("GET", target, ""), 200); /* put here: known to have no blocks */
     }
 }
 

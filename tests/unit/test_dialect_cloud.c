@@ -37,6 +37,9 @@ static void test_cloud__unknown_names_are_asked_for(void **state)
     assert_string_equal(body_text(), "from afar");
     assert_header("x-hearth-cache", "miss");
     assert_header("x-hearth-durability", "cloud");
+    assert_header("x-ms-access-tier", NULL); /* not ours to say */
+    ASK("GET", "/far/ctr?restype=container&comp=list", "", 200, NULL);
+    assert_body_lacks("<AccessTier>");
     ASK("GET", "/far/ctr/b", "", 200, NULL);
     assert_header("x-hearth-cache", "hit");
     assert_int_equal(cloud.opens, 1);
