@@ -62,8 +62,8 @@ void hearth_headers(struct request *r, const struct blob_record *b, bool missed)
         answer_u64(r, SPAN("x-hearth-age"), (uint64_t)age_ns / NS_PER_SEC);
 }
 
-/* Put Block List notes how many blocks there are, Put Blob the CRC of its one body; what was learned
- * has neither. */
+/* Put Block List notes how many blocks there are, Put Blob the CRC of its one body; what was
+ * learned has neither. */
 bool content_learned(const struct blob_record *b)
 {
     return b->length && !b->committed_blocks && !b->has_crc64;

@@ -3,7 +3,7 @@
  *
  *   known, fresh           r->blob from memory without a thread hop, else from the index
  *   known, expired         asked again with a budget; the cloud silent: stale, or 503 by `offline`
- *   known, but not so      asked again (r->refetch): the cloud refused its bytes as another version's
+ *   known, but not so      asked again (r->refetch): the cloud refused its bytes
  *   known absent           -ENOENT
  *   not known              asked, once for all who wait; the cloud silent: -EHOSTUNREACH, a 503
  * An answer that is older than what the box learned meanwhile (-ESTALE) starts over,
@@ -71,8 +71,7 @@ static struct next find_looked_up(struct op *op)
 /* Only what the cloud has can have changed there: what waits for upload is newer than that. */
 static bool can_have_changed(const struct request *r, const struct blob_record *record)
 {
-    return request_has_cloud(r) && record->cloud_etag.len &&
-           record->durability == DURABILITY_CLOUD;
+    return request_has_cloud(r) && record->cloud_etag.len && record->durability == DURABILITY_CLOUD;
 }
 
 static bool expired(const struct request *r, const struct blob_record *record)

@@ -18,7 +18,7 @@
 #define FIRST_BYTES_MAX EXTENT_BYTES_MAX /* asked for along with an unknown blob's properties */
 #define WITHHELD_BYTES  UNIT_BYTES
 #define HASH_INLINE_MAX KIB(32) /* 50 us of MD5; a worker hashes what is longer */
-#define REFILLS_MAX     4 /* of one gap, without a byte of it having come in between */
+#define REFILLS_MAX     4       /* of one gap, without a byte of it having come in between */
 
 static struct next get_found(struct op *op);
 static struct next get_open(struct op *op);

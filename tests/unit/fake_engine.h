@@ -59,15 +59,15 @@ static struct engine {
     uint64_t ticks;
     int live; /* references, writers, readers, turns */
     /* what goes otherwise than usual */
-    bool cold;   /* nothing in memory: cache_lookup_hot gives nothing */
-    int unknown; /* not 0: what is not there answers with that (-ENODATA) */
+    bool cold;      /* nothing in memory: cache_lookup_hot gives nothing */
+    int unknown;    /* not 0: what is not there answers with that (-ENODATA) */
     int blocks_err; /* of tx_blocks */
     unsigned turns; /* changes open */
     int commit_err, stage_err, writer_err, read_err, settle_err, list_err;
     unsigned writer_err_times, read_err_times; /* of the read error, 0: always */
-    unsigned slice_bytes; /* the reader's, 0: 64 KiB */
-    bool unchecked;       /* slices are still to be confirmed */
-    uint64_t gap_at;      /* not 0: bytes from there on are absent until filled */
+    unsigned slice_bytes;                      /* the reader's, 0: 64 KiB */
+    bool unchecked;                            /* slices are still to be confirmed */
+    uint64_t gap_at; /* not 0: bytes from there on are absent until filled */
     unsigned settles, uploads;
     enum upload_kind uploaded;
     bool create_only;
@@ -75,8 +75,8 @@ static struct engine {
 
 static struct cloud {
     int open_err, revalidate_err, fill_err, list_err, container_err;
-    const char *body;  /* of the blob that open gives */
-    const char *newer; /* body of another version, which a revalidation gives; NULL: the same */
+    const char *body;   /* of the blob that open gives */
+    const char *newer;  /* body of another version, which a revalidation gives; NULL: the same */
     bool fills_nothing; /* a fill ends well, the gap stays */
     unsigned opens, revalidates, fills, lists, container_opens;
     unsigned list_held; /* 64 KiB buffers in use while it was asked for a list */

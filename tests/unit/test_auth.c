@@ -741,13 +741,14 @@ static void test_sas__plus_for_a_space_in_a_value(void **unused)
         const char *query = arena_printf(arena, BLOB_QUERY("r") "&rscd=%s", values[i]).base;
 
         assert_int_equal(check_sas((struct sas_case){"/acct/ctr/d/b", query, text}), AZ_OK);
-        assert_true(span_eq(granted.overrides.content_disposition,
-                            SPAN("attachment; filename=\"a b+c\"")));
+        assert_true(
+            span_eq(granted.overrides.content_disposition, SPAN("attachment; filename=\"a b+c\"")));
     }
-    assert_int_equal(check_sas((struct sas_case){"/acct/ctr/d/b", BLOB_QUERY("r") "&rscd=a+b",
-                                                 "r\n\n" SE "\n/blob/acct/ctr/d/b\n\n\n\n2020-12-06\n"
-                                                 "b\n\n\n\na-b\n\n\n"}),
-                     AZ_AUTHENTICATION_FAILED);
+    assert_int_equal(
+        check_sas((struct sas_case){"/acct/ctr/d/b", BLOB_QUERY("r") "&rscd=a+b",
+                                    "r\n\n" SE "\n/blob/acct/ctr/d/b\n\n\n\n2020-12-06\n"
+                                    "b\n\n\n\na-b\n\n\n"}),
+        AZ_AUTHENTICATION_FAILED);
 }
 
 /* A signature with '+' reaches us as %2B, as '+', or as a space. */

@@ -344,7 +344,8 @@ static void test_blobapi__pages_of_a_listing_are_complete(void **state)
             ""),
         200);
     assert_int_equal(count_of(body_text(), "<Blob>"), 1);
-    assert_int_equal(count_of(body_text(), "<Last-Modified>"), 0); /* it has no version, so no date */
+    assert_int_equal(count_of(body_text(), "<Last-Modified>"),
+                     0); /* it has no version, so no date */
     assert_int_equal(count_of(body_text(), "<Etag>"), 0);
 }
 

@@ -517,7 +517,8 @@ static void test_get_blob__a_range_hash_holds_one_buffer(void **state)
     }
     while (held)
         iobuf_unref(taken[--held]);
-    engine.unchecked = true; /* bytes on their way from the cloud: nothing leaves before they settle */
+    engine.unchecked =
+        true; /* bytes on their way from the cloud: nothing leaves before they settle */
     engine.settle_err = -EUCLEAN;
     ASK("GET", "/acct/ctr/b", headers[0], 500, "InternalError");
 }

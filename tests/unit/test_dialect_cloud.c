@@ -161,7 +161,8 @@ static void test_cloud__changes_of_expired_versions_ask_first(void **state)
     ASK("DELETE", "/far/ctr/s", "", 202, NULL); /* uncommitted only: seen by the change alone */
 }
 
-/* Whoever appends takes the list for all there is: an empty one would cut the blob to what is new. */
+/* Whoever appends takes the list for all there is: an empty one would cut the blob to what is new.
+ */
 static void test_cloud__its_block_lists_are_not_empty_but_unknown(void **state)
 {
     engine.unknown = -ENODATA;
@@ -201,7 +202,8 @@ static void test_cloud__another_version_there_is_answered(void **state)
     engine.read_err_times = 0;
     cloud.revalidate_err = 0;
     cloud.newer = NULL;
-    ASK("GET", "/far/ctr/d", "", 503, "ServerBusy"); /* the cloud contradicts itself: not for ever */
+    ASK("GET", "/far/ctr/d", "", 503,
+        "ServerBusy"); /* the cloud contradicts itself: not for ever */
     assert_in_range(cloud.revalidates, 3, 8);
 }
 

@@ -181,7 +181,8 @@ static void test_list_blobs__ends_a_page_early_rather_than_short(void **state)
         iobuf_unref(taken[--n]);
 }
 
-/* A head that crosses into a buffer nobody has is an answer for later, not the end of the process. */
+/* A head that crosses into a buffer nobody has is an answer for later, not the end of the process.
+ */
 static void test_lists__head_longer_than_there_are_buffers(void **state)
 {
     static const char *const targets[] = {"/acct/ctr?restype=container&comp=list&prefix=",

@@ -215,9 +215,9 @@ static bool all_known(struct cachebox *box)
 {
     bool complete = false;
 
-    assert_in_range(cache_containers(box->cache, BOX_CLOUD, SPAN(""), SPAN(""), stop_at_once, NULL,
-                                     &complete),
-                    0, 1);
+    assert_in_range(
+        cache_containers(box->cache, BOX_CLOUD, SPAN(""), SPAN(""), stop_at_once, NULL, &complete),
+        0, 1);
     return complete;
 }
 
@@ -266,7 +266,8 @@ static void test_learn__the_list_of_containers_ages_and_shrinks(void **state)
     assert_false(all_known(box));
     learn_containers(box, both, 2);
     assert_true(all_known(box));
-    assert_true(has_container(box, "one") && has_container(box, "two") && has_container(box, "ours"));
+    assert_true(has_container(box, "one") && has_container(box, "two") &&
+                has_container(box, "ours"));
     ahead_ns += 61 * (int64_t)NS_PER_SEC;
     assert_false(all_known(box)); /* somebody may have made one meanwhile */
     cachebox_close(box);
