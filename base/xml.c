@@ -42,6 +42,15 @@ static void xml_fail(struct xml *xml, int err)
     XML_StopParser(xml->parser, XML_FALSE);
 }
 
+/* Line breaks and indentation between children say nothing; of 50 000 they would not fit. */
+static void drop_indentation(struct text *text)
+{
+    for (size_t i = 0; i < text->len; i++)
+        if (!memchr(" \t\r\n", text->base[i], 4))
+            return;
+    text->len = 0;
+}
+
 static void on_start(void *arg, const XML_Char *name, const XML_Char **attributes)
 {
     struct xml *xml = arg;
@@ -54,6 +63,8 @@ static void on_start(void *arg, const XML_Char *name, const XML_Char **attribute
         xml_fail(xml, -EBADMSG);
         return;
     }
+    if (xml->open)
+        drop_indentation(&frame[-1].text);
     frame->name.len = frame->text.len = 0;
     text_append(&frame->name, name, strlen(name));
     xml->open++;

@@ -16,7 +16,8 @@ struct xml;
 struct xml_ops {
     /* attributes: name, value, name, value, ..., NULL. May be NULL. */
     int (*start)(void *arg, struct xml *xml, struct span name, const char *const *attributes);
-    /* text: what stood in the element itself, entities resolved; white space as sent. */
+    /* text: what stood in the element itself, entities resolved; white space as sent, but
+     * nothing of it before a child where there is nothing else. */
     int (*end)(void *arg, struct xml *xml, struct span name, struct span text);
 };
 

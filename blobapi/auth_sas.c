@@ -317,6 +317,36 @@ static struct granted grant(const struct sas *sas, uint32_t rights)
     return granted;
 }
 
+/* URL builders of Go and .NET write a space as '+'. Only the signature can tell it from a '+' that
+ * was meant; the fields are then what it was made of. */
+static bool fields_spaced(const struct auth_request *request, struct sas *sas)
+{
+    bool any = false;
+
+    for (unsigned i = 0; i < request->target->param_count; i++) {
+        const struct query_param *p = &request->target->params[i];
+
+        for (unsigned f = 0; f < SAS_PARAMS; f++)
+            if (p->value.len && sas->fields[f].base == p->value.base &&
+                memchr(p->value.base, '+', p->value.len)) {
+                sas->fields[f] = query_param_spaced(p, request->arena);
+                any = true;
+            }
+    }
+    return any;
+}
+
+static bool sas_signed(const struct auth_request *request, struct sas *sas)
+{
+    const struct account *account = request->target->account;
+    struct span signature = sas->fields[SAS_SIG];
+
+    if (signature_matches(account, sas_string_to_sign(sas, request->arena), signature))
+        return true;
+    return fields_spaced(request, sas) &&
+           signature_matches(account, sas_string_to_sign(sas, request->arena), signature);
+}
+
 enum az_error sas_check(const struct auth_request *request, struct granted *ret,
                         struct span *ret_detail)
 {
@@ -330,8 +360,7 @@ enum az_error sas_check(const struct auth_request *request, struct granted *ret,
         return refuse(ret_detail, SPAN("User delegation SAS are not accepted here."));
     if (sas.fields[SAS_SI].len)
         return refuse(ret_detail, SPAN("There is no stored access policy of that name."));
-    if (!signature_matches(request->target->account, sas_string_to_sign(&sas, request->arena),
-                           sas.fields[SAS_SIG]))
+    if (!sas_signed(request, &sas))
         return refuse(ret_detail, SPAN("Signature did not match."));
     rights = auth_rights(sas.fields[SAS_SP]);
     if ((error = time_check(&sas, request->now_ns, ret_detail)) != AZ_OK ||

@@ -62,6 +62,13 @@ void hearth_headers(struct request *r, const struct blob_record *b, bool missed)
         answer_u64(r, SPAN("x-hearth-age"), (uint64_t)age_ns / NS_PER_SEC);
 }
 
+/* Put Block List notes how many blocks there are, Put Blob the CRC of its one body; what was
+ * learned has neither. */
+bool content_learned(const struct blob_record *b)
+{
+    return b->length && !b->committed_blocks && !b->has_crc64;
+}
+
 void blob_headers(struct request *r, const struct blob *blob)
 {
     const struct blob_record *b = blob_record(blob);
@@ -77,7 +84,7 @@ void blob_headers(struct request *r, const struct blob *blob)
     if (b->type == BLOB_APPEND)
         answer_u64(r, SPAN("x-ms-blob-committed-block-count"), b->committed_blocks);
     answer_add(r, SPAN("x-ms-server-encrypted"), SPAN("true"));
-    if (b->type == BLOB_BLOCK) {
+    if (b->type == BLOB_BLOCK && !content_learned(b)) { /* may be Cool or Archive there */
         answer_add(r, SPAN("x-ms-access-tier"), SPAN("Hot"));
         answer_add(r, SPAN("x-ms-access-tier-inferred"), SPAN("true"));
     }

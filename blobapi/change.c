@@ -32,10 +32,11 @@ enum az_error request_judge(const struct request *r, const struct blob *blob)
     return conditions_judge(&r->conditions, blob ? &subject : NULL);
 }
 
-static bool change_has_enough(const struct request *r) /* without a committed blob */
+/* Without a committed blob. Only the change itself sees what is staged. */
+static bool change_has_enough(const struct request *r)
 {
     return r->needs == CHANGE_PLAIN ||
-           (r->needs == CHANGE_OR_STAGED && r->tx && tx_has_staged(r->tx));
+           (r->needs == CHANGE_OR_STAGED && (!r->tx || tx_has_staged(r->tx)));
 }
 
 /* In the order of surface section 3: conditions, then existence, then lease, then rights. */
@@ -79,9 +80,9 @@ static struct next change_previewed(struct op *op)
     return error ? fail(r, error) : r->change_after;
 }
 
-struct next change_preview(struct request *r, struct next after)
+struct next change_preview(struct request *r, enum change_needs needs, struct next after)
 {
-    r->needs = CHANGE_PLAIN;
+    r->needs = needs;
     if (!change_must_know(r))
         return after;
     r->change_after = after;
@@ -122,8 +123,10 @@ static struct next change_begun(struct op *op)
         cache_rollback(TAKE(r->tx), &op->done);
         return AWAIT(change_ask);
     }
-    if (err && err != -ENOENT && err != -ENODATA)
+    if (err && err != -ENOENT && err != -ENODATA) {
+        change_drop(r);
         return fail_errno(r, err);
+    }
     r->blob = current ? blob_ref(current) : NULL;
     error = change_verdict(r);
     return error ? change_refuse(r, error) : r->change_after;

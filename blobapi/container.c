@@ -82,8 +82,10 @@ static struct next container_begun(struct op *op)
     if (r->found == -ENODATA)
         r->found = -ENOENT; /* a container's absence is not remembered: the answer counts for this
                                change */
-    if (r->found && r->found != -ENOENT)
+    if (r->found && r->found != -ENOENT) {
+        change_drop(r);
         return fail_errno(r, r->found);
+    }
     r->ordered = r->found ? NULL : current;
     return r->change_after;
 }
@@ -125,7 +127,16 @@ static struct next container_committed(struct op *op)
 {
     struct request *r = REQUEST(op);
 
-    return op->done.err ? fail_errno(r, op->done.err) : r->change_after;
+    switch (op->done.err) {
+    case 0:
+        return r->change_after;
+    case -ENOENT: /* as fail_errno, but of the container */
+        return fail(r, AZ_CONTAINER_NOT_FOUND);
+    case -EEXIST:
+        return fail(r, AZ_CONTAINER_ALREADY_EXISTS);
+    default:
+        return fail_errno(r, op->done.err);
+    }
 }
 
 /* Conditions by date, lease: what a change of an existing container has in common. */

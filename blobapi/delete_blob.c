@@ -1,6 +1,7 @@
 /* blobapi/delete_blob.c - Delete Blob, also of a blob that only has uncommitted blocks. */
 #include "blobapi/handlers.h"
 
+static struct next delete_previewed(struct op *op);
 static struct next delete_begun(struct op *op);
 static struct next delete_done(struct op *op);
 
@@ -15,7 +16,12 @@ struct next delete_start(struct op *op)
         return fail_header(r, AZ_UNSUPPORTED_HEADER, SPAN("x-ms-delete-snapshots"));
     if (target_param(&r->target, SPAN("deletetype")).len)
         return fail_query(r, AZ_UNSUPPORTED_QUERY_PARAMETER, SPAN("deletetype"));
-    return change_begin(r, CHANGE_OR_STAGED, GO(delete_begun));
+    return change_preview(r, CHANGE_OR_STAGED, GO(delete_previewed));
+}
+
+static struct next delete_previewed(struct op *op)
+{
+    return change_begin(REQUEST(op), CHANGE_OR_STAGED, GO(delete_begun));
 }
 
 static struct next delete_begun(struct op *op)

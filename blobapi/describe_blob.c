@@ -5,7 +5,9 @@
 
 #define DESCRIBE(op) container_of(REQUEST(op), struct describe_blob, r)
 
+static struct next properties_previewed(struct op *op);
 static struct next properties_begun(struct op *op);
+static struct next metadata_previewed(struct op *op);
 static struct next metadata_begun(struct op *op);
 static struct next describe_done(struct op *op);
 
@@ -17,7 +19,12 @@ struct next set_properties_start(struct op *op)
 
     if (error)
         return fail_header(&d->r, error, culprit);
-    return change_begin(&d->r, CHANGE_NEEDS_BLOB, GO(properties_begun));
+    return change_preview(&d->r, CHANGE_NEEDS_BLOB, GO(properties_previewed));
+}
+
+static struct next properties_previewed(struct op *op)
+{
+    return change_begin(REQUEST(op), CHANGE_NEEDS_BLOB, GO(properties_begun));
 }
 
 static struct next describe(struct describe_blob *d, enum upload_kind kind)
@@ -42,7 +49,12 @@ struct next set_metadata_start(struct op *op)
 
     if (error)
         return fail(&d->r, error);
-    return change_begin(&d->r, CHANGE_NEEDS_BLOB, GO(metadata_begun));
+    return change_preview(&d->r, CHANGE_NEEDS_BLOB, GO(metadata_previewed));
+}
+
+static struct next metadata_previewed(struct op *op)
+{
+    return change_begin(REQUEST(op), CHANGE_NEEDS_BLOB, GO(metadata_begun));
 }
 
 static struct next metadata_begun(struct op *op)

@@ -14,7 +14,7 @@ static void emit_open(struct emit *e, struct iobuf *buf)
 
 void emit_init(struct emit *e, struct iobuf *first)
 {
-    *e = (struct emit){.limit = EMIT_BUFS_MAX};
+    *e = (struct emit){.limit = EMIT_BUFS_USUAL};
     emit_open(e, first);
 }
 
@@ -95,6 +95,54 @@ void emit_xml(struct emit *e, struct span text)
         emit_bytes(e, text.base + plain, text.len - plain);
 }
 
+/* Visible ASCII and spaces: nearly every header. */
+static bool plain_ascii(struct span text)
+{
+    unsigned odd = 0;
+
+    for (size_t i = 0; i < text.len; i++)
+        odd |= (unsigned char)text.base[i] < 0x20 || (unsigned char)text.base[i] > 0x7e;
+    return !odd;
+}
+
+bool emit_xml_fits(struct span text)
+{
+    size_t units;
+
+    if (plain_ascii(text))
+        return true;
+    if (utf8_units(text, &units) < 0)
+        return false;
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.base[i];
+
+        if (c < 0x20 && c != '\t')
+            return false;
+        if (c == 0xEF && (unsigned char)text.base[i + 1] == 0xBF && /* three bytes, as checked */
+            (unsigned char)text.base[i + 2] >= 0xBE)
+            return false; /* U+FFFE, U+FFFF */
+    }
+    return true;
+}
+
+void emit_xml_header(struct emit *e, struct span text)
+{
+    if (emit_xml_fits(text)) {
+        emit_xml(e, text);
+        return;
+    }
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.base[i];
+
+        if (c >= 0x80)
+            emit_bytes(e, (char[2]){(char)(0xC0 | c >> 6), (char)(0x80 | (c & 0x3F))}, 2);
+        else if (c >= 0x20)
+            emit_xml(e, span_from(text.base + i, 1));
+        else
+            EMIT(e, "?");
+    }
+}
+
 void emit_u64(struct emit *e, uint64_t n)
 {
     char digits[20], *at = digits + sizeof(digits);
@@ -149,8 +197,14 @@ struct emit_mark emit_mark(const struct emit *e)
 void emit_rewind(struct emit *e, struct emit_mark mark)
 {
     assert(mark.count >= 1 && mark.count <= e->count);
-    while (e->count > mark.count)
-        iobuf_unref(e->bufs[--e->count]);
+    while (e->count > mark.count) {
+        struct iobuf *freed = e->bufs[--e->count];
+
+        if (e->spare)
+            iobuf_unref(freed);
+        else
+            e->spare = freed; /* the row had used up what the tail was promised */
+    }
     e->at = e->bufs[e->count - 1]->base + mark.used;
     e->end = e->bufs[e->count - 1]->base + e->bufs[e->count - 1]->size;
     e->full = false;

@@ -3,6 +3,7 @@
  *
  *   known, fresh           r->blob from memory without a thread hop, else from the index
  *   known, expired         asked again with a budget; the cloud silent: stale, or 503 by `offline`
+ *   known, but not so      asked again (r->refetch): the cloud refused its bytes
  *   known absent           -ENOENT
  *   not known              asked, once for all who wait; the cloud silent: -EHOSTUNREACH, a 503
  * An answer that is older than what the box learned meanwhile (-ESTALE) starts over,
@@ -68,12 +69,15 @@ static struct next find_looked_up(struct op *op)
 }
 
 /* Only what the cloud has can have changed there: what waits for upload is newer than that. */
+static bool can_have_changed(const struct request *r, const struct blob_record *record)
+{
+    return request_has_cloud(r) && record->cloud_etag.len && record->durability == DURABILITY_CLOUD;
+}
+
 static bool expired(const struct request *r, const struct blob_record *record)
 {
     int64_t age = clock_wall_ns() - record->checked_ns;
 
-    if (!request_has_cloud(r) || !record->cloud_etag.len || record->durability != DURABILITY_CLOUD)
-        return false;
     switch (r->contract->fresh) {
     case FRESH_BOUNDED:
         return age < 0 || (uint64_t)age > r->contract->fresh_ns; /* a time to come is expired */
@@ -87,10 +91,14 @@ static bool expired(const struct request *r, const struct blob_record *record)
 static struct next find_fresh(struct op *op)
 {
     struct request *r = REQUEST(op);
-    uint64_t budget =
-        r->contract->offline == OFFLINE_SERVE ? REVALIDATE_BUDGET_NS : REVALIDATE_WAIT_NS;
+    const struct blob_record *record = blob_record(r->blob);
+    bool forced = r->refetch;
+    /* When the bytes are not here either, there is nothing to serve stale: worth a real wait. */
+    uint64_t budget = r->contract->offline == OFFLINE_SERVE && !forced ? REVALIDATE_BUDGET_NS
+                                                                       : REVALIDATE_WAIT_NS;
 
-    if (r->asked_cloud || !expired(r, blob_record(r->blob)))
+    r->refetch = false;
+    if (!can_have_changed(r, record) || (!forced && (r->asked_cloud || !expired(r, record))))
         return found(r, 0);
     r->asked_cloud = true;
     upstream_revalidate(r->api->conf.upstream, r->blob, budget, &r->newer, &op->done);
@@ -118,6 +126,7 @@ static struct next find_revalidated(struct op *op)
 
     switch (op->done.err) {
     case 0:
+        r->learned |= blob_record(r->newer)->etag != blob_record(r->blob)->etag;
         blob_unref(r->blob);
         r->blob = TAKE(r->newer);
         return found(r, 0);
@@ -137,6 +146,7 @@ static struct next find_open(struct op *op) /* one request per name, however man
     struct request *r = REQUEST(op);
 
     r->asked_cloud = true;
+    r->refetch = false;
     upstream_open(r->api->conf.upstream, &r->name, r->first, &r->blob, &op->done);
     return AWAIT(find_opened);
 }
@@ -145,7 +155,10 @@ static struct next find_opened(struct op *op)
 {
     struct request *r = REQUEST(op);
 
-    return op->done.err == -ESTALE ? find_again(r) : found(r, op->done.err);
+    if (op->done.err == -ESTALE)
+        return find_again(r);
+    r->learned |= !op->done.err;
+    return found(r, op->done.err);
 }
 
 /* ---- containers ---- */

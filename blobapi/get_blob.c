@@ -3,8 +3,11 @@
  *
  * The head leaves with the first bytes, so that whatever fails before them is a proper error.
  * Afterwards only a cut can say "failed". The last 64 KiB wait until every byte given is confirmed
- * (G1): no complete answer ever holds unchecked bytes. With a hash of the range asked for, all of
- * it waits (4 MiB at most). */
+ * (G1): no complete answer ever holds unchecked bytes.
+ *
+ * A hash of the range stands in the head, so the range is read twice: hashed slice by slice, then
+ * sent. Holding it instead (4 MiB are eight buffers) while waiting for the next buffer let some
+ * hundred such requests empty the pool and wait for each other. */
 #include "base/crc64.h"
 #include "base/digest.h"
 #include "blobapi/handlers.h"
@@ -14,17 +17,19 @@
 #define HELD_ROOM       16
 #define FIRST_BYTES_MAX EXTENT_BYTES_MAX /* asked for along with an unknown blob's properties */
 #define WITHHELD_BYTES  UNIT_BYTES
+#define HASH_INLINE_MAX KIB(32) /* 50 us of MD5; a worker hashes what is longer */
+#define REFILLS_MAX     4       /* of one gap, without a byte of it having come in between */
 
 static struct next get_found(struct op *op);
 static struct next get_open(struct op *op);
 static struct next get_read(struct op *op);
 static struct next get_have(struct op *op);
 static struct next get_filled(struct op *op);
+static struct next get_hashed(struct op *op);
 static struct next get_send(struct op *op);
 static struct next get_sent(struct op *op);
 static struct next get_settle(struct op *op);
 static struct next get_settled(struct op *op);
-static struct next get_hashed(struct op *op);
 static struct next get_end(struct op *op);
 static struct next get_end_sent(struct op *op);
 
@@ -54,7 +59,7 @@ static struct next get_found(struct op *op)
         error = range_resolve(&g->asked, blob_record(g->r.blob)->length, &g->range);
     if (error)
         return fail(&g->r, error);
-    g->missed = g->r.asked_cloud && !g->r.stale;
+    g->missed = g->r.learned;
     return GO(get_open);
 }
 
@@ -105,12 +110,41 @@ static struct next get_open(struct op *op)
 
     if (g->range.len == 0)
         return GO(get_end);
+    g->hashing = get_hashes(g);
+    if (g->hashing && g->asked.md5)
+        g->hash = md5_new();
+    g->crc64 = 0;
     g->reader = cache_reader_open(g->r.blob, g->range, READ_CLIENT);
     return GO(get_read);
 }
 
+/* What was read goes back. */
+static void get_drop(struct get_blob *g)
+{
+    g->slice = slice_unref(g->slice);
+    while (g->held_sent < g->held_count)
+        slice_unref(g->held[g->held_sent++]);
+    g->held_sent = g->held_count = 0;
+    g->reader = reader_close(g->reader);
+    g->hash = md5_free(g->hash);
+    g->given = 0;
+    g->refills = 0;
+    g->unchecked = false;
+}
+
+/* The cloud has another version by now: before the head is out, answer with that one. */
+static bool get_may_restart(struct get_blob *g, int err)
+{
+    return err == -ESTALE && !g->r.head_sent && g->restarts++ < FIND_ROUNDS_MAX;
+}
+
 static struct next get_failed(struct get_blob *g, int err)
 {
+    if (get_may_restart(g, err)) {
+        get_drop(g);
+        g->r.refetch = true; /* what is known here looks fresh and is not */
+        return get_start(&g->r.op);
+    }
     return g->r.head_sent || err == -ECANCELED ? cut(&g->r) : fail_errno(&g->r, err);
 }
 
@@ -119,7 +153,7 @@ static struct next get_read(struct op *op)
     struct get_blob *g = GET_BLOB(op);
 
     if (g->given == g->range.len)
-        return g->unchecked || get_hashes(g) ? GO(get_settle) : GO(get_end);
+        return g->unchecked || g->hashing ? GO(get_settle) : GO(get_end);
     reader_next(g->reader, &g->slice, &op->done);
     return AWAIT(get_have);
 }
@@ -139,23 +173,72 @@ static void get_hold(struct get_blob *g, struct slice slice)
 /* Which bytes of the answer wait for get_settle: from here on. */
 static uint64_t get_hold_from(const struct get_blob *g)
 {
-    if (get_hashes(g))
-        return 0;
     if (!g->unchecked)
         return g->range.len;
     return g->range.len > WITHHELD_BYTES ? g->range.len - WITHHELD_BYTES : 0;
 }
 
-/* What was read goes back. */
-static void get_drop(struct get_blob *g)
+/* ---- the first pass, when a hash is asked for ---- */
+
+static int get_hash_job(void *arg) /* loop or worker */
 {
+    struct get_blob *g = arg;
+
+    if (g->hash)
+        md5_add(g->hash, g->slice.bytes);
+    else
+        g->crc64 = crc64(g->crc64, g->slice.bytes.base, g->slice.bytes.len);
+    return 0;
+}
+
+static struct next get_hash(struct get_blob *g)
+{
+    if (g->slice.bytes.len <= HASH_INLINE_MAX) {
+        g->r.op.done.err = get_hash_job(g);
+        return GO(get_hashed);
+    }
+    worker_run(g->r.api->conf.workers, get_hash_job, g, &g->r.op.done);
+    return AWAIT(get_hashed);
+}
+
+static struct next get_hashed(struct op *op)
+{
+    struct get_blob *g = GET_BLOB(op);
+
+    if (op->done.err)
+        return get_failed(g, op->done.err);
+    if (g->slice.bytes.len == g->range.len) { /* one buffer is no more than any Get has */
+        get_hold(g, g->slice);
+        g->slice = (struct slice){0};
+    }
     g->slice = slice_unref(g->slice);
-    while (g->held_sent < g->held_count)
-        slice_unref(g->held[g->held_sent++]);
-    g->held_sent = g->held_count = 0;
-    g->reader = reader_close(g->reader);
-    g->given = 0;
-    g->unchecked = false;
+    return GO(get_read);
+}
+
+/* All of it was read and is right: again, to send it, unless it is still at hand. */
+static struct next get_second_pass(struct get_blob *g)
+{
+    g->hashing = false;
+    if (g->hash)
+        md5_end(g->hash, g->md5);
+    if (g->held_count)
+        return GO(get_end);
+    get_drop(g);
+    g->reader = cache_reader_open(g->r.blob, g->range, READ_AGAIN);
+    return GO(get_read);
+}
+
+/* ---- reading and sending ---- */
+
+/* A fill that fails is told to who reads it; one that ends well and leaves nothing to read (evicted
+ * at once, refused before it began) must not become a loop of questions. */
+static struct next get_fill(struct get_blob *g)
+{
+    if (g->refills++ == REFILLS_MAX)
+        return get_failed(g, -EIO);
+    g->missed = true;
+    upstream_fill(g->r.api->conf.upstream, g->r.blob, reader_gap(g->reader), &g->r.op.done);
+    return AWAIT(get_filled);
 }
 
 static struct next get_have(struct op *op)
@@ -163,15 +246,15 @@ static struct next get_have(struct op *op)
     struct get_blob *g = GET_BLOB(op);
     uint64_t start = g->given, from;
 
-    if (op->done.err == -ENODATA && g->r.api->conf.upstream) {
-        g->missed = true;
-        upstream_fill(g->r.api->conf.upstream, g->r.blob, reader_gap(g->reader), &op->done);
-        return AWAIT(get_filled);
-    }
+    if (op->done.err == -ENODATA && g->r.api->conf.upstream)
+        return get_fill(g);
     if (op->done.err)
         return get_failed(g, op->done.err);
+    g->refills = 0;
     g->given += g->slice.bytes.len;
     g->unchecked |= !g->slice.checked;
+    if (g->hashing)
+        return get_hash(g);
     from = get_hold_from(g);
     if (g->given <= from)
         return GO(get_send);
@@ -188,20 +271,10 @@ static struct next get_have(struct op *op)
     return GO(get_read);
 }
 
-/* The cloud has another version by now: before the head is out, answer with that one. */
-static bool get_may_restart(struct get_blob *g, int err)
-{
-    return err == -ESTALE && !g->r.head_sent && g->restarts++ < FIND_ROUNDS_MAX;
-}
-
 static struct next get_filled(struct op *op)
 {
     struct get_blob *g = GET_BLOB(op);
 
-    if (get_may_restart(g, op->done.err)) {
-        get_drop(g);
-        return get_start(op);
-    }
     return op->done.err ? get_failed(g, op->done.err) : GO(get_read);
 }
 
@@ -230,41 +303,13 @@ static struct next get_settle(struct op *op)
     return AWAIT(get_settled);
 }
 
-static int get_hash_job(void *arg) /* worker: 4 MiB of MD5 are 6 ms */
-{
-    struct get_blob *g = arg;
-    struct md5 *md5 = md5_new();
-
-    for (unsigned i = 0; i < g->held_count; i++) {
-        struct span bytes = g->held[i].bytes;
-
-        if (g->asked.md5)
-            md5_add(md5, bytes);
-        else
-            g->crc64 = crc64(g->crc64, bytes.base, bytes.len);
-    }
-    md5_end(md5, g->md5);
-    md5_free(md5);
-    return 0;
-}
-
 static struct next get_settled(struct op *op)
 {
     struct get_blob *g = GET_BLOB(op);
 
     if (op->done.err)
         return get_failed(g, op->done.err);
-    if (!get_hashes(g))
-        return GO(get_end);
-    worker_run(g->r.api->conf.workers, get_hash_job, g, &op->done);
-    return AWAIT(get_hashed);
-}
-
-static struct next get_hashed(struct op *op)
-{
-    struct get_blob *g = GET_BLOB(op);
-
-    return op->done.err ? get_failed(g, op->done.err) : GO(get_end);
+    return g->hashing ? get_second_pass(g) : GO(get_end);
 }
 
 static struct next get_end(struct op *op)

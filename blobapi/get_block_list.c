@@ -36,6 +36,8 @@ static struct next blocks_found(struct op *op)
         return fail_errno(r, r->found);
     if (r->blob && blob_record(r->blob)->type != BLOB_BLOCK)
         return fail(r, AZ_INVALID_BLOB_TYPE);
+    if (r->blob && GET_LIST(op)->committed && content_learned(blob_record(r->blob)))
+        return fail_query(r, AZ_UNSUPPORTED_QUERY_PARAMETER, SPAN("blocklisttype"));
     if (exchange_header(r->http, SPAN("x-ms-lease-id")).len)
         return fail(r, AZ_LEASE_NOT_PRESENT_WITH_BLOB_OPERATION);
     return emit_begin(r, IOBUF_64K, GO(blocks_emit));
@@ -122,6 +124,7 @@ static struct next blocks_emit(struct op *op)
 {
     struct request *r = REQUEST(op);
 
+    r->emit->limit = EMIT_BUFS_MAX; /* it has no pages: all of it or nothing */
     worker_run(r->api->conf.workers, blocks_job, GET_LIST(op), &op->done);
     return AWAIT(blocks_emitted);
 }

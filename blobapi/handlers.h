@@ -15,6 +15,8 @@ void blob_headers(struct request *r, const struct blob *blob);
 /* x-hearth-cache, -durability, -age; missed: bytes or properties came from the cloud for this
  * request. */
 void hearth_headers(struct request *r, const struct blob_record *record, bool missed);
+/* The content is the cloud's: its blocks and its tier are not known here. */
+bool content_learned(const struct blob_record *record);
 /* What writes answer: ETag, Last-Modified, x-ms-request-server-encrypted, x-hearth-durability. */
 void written_headers(struct request *r, const struct blob_record *record);
 /* find_blob's result as a read wants it: not found, conditions and lease judged. 0: go on. */
@@ -58,11 +60,14 @@ struct get_blob {
     struct reader *reader;
     struct slice slice; /* the one just read */
     uint64_t given;     /* bytes the reader gave */
-    struct slice *held; /* read, not sent: the withheld end, or all for a hash of the range */
+    struct slice *held; /* read, not sent: the withheld end */
     unsigned held_count, held_room, held_sent;
     bool unchecked; /* some bytes given are still to be confirmed */
     bool missed;
     unsigned restarts; /* the cloud's version changed before anything was sent */
+    unsigned refills;  /* asked of the cloud since the reader last gave anything */
+    bool hashing;      /* first pass over the range: for its hash, nothing is sent */
+    struct md5 *hash;  /* running; NULL when no MD5 is asked for */
     unsigned char md5[16];
     uint64_t crc64;
 };

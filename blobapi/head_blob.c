@@ -21,7 +21,7 @@ static struct next head_found(struct op *op)
     blob_headers(r, r->blob);
     if (b->content_md5.len)
         answer_base64(r, SPAN("Content-MD5"), b->content_md5);
-    hearth_headers(r, b, r->asked_cloud);
+    hearth_headers(r, b, r->learned);
     answer_ok(r, 200, (int64_t)b->length); /* a HEAD ignores ranges */
     r->whole = true;
     return FINISH;
@@ -44,6 +44,6 @@ static struct next metadata_found(struct op *op)
     answer_etag(r, b->etag);
     answer_date(r, SPAN("Last-Modified"), b->modified_ns);
     answer_metadata(r, b->metadata, b->metadata_count);
-    hearth_headers(r, b, r->asked_cloud);
+    hearth_headers(r, b, r->learned);
     return answer_empty(r, 200);
 }

@@ -100,29 +100,42 @@ static bool fixed_base64(struct span text, void *ret, size_t n)
     return true;
 }
 
-static struct span either(struct request *r, bool with_plain, struct span ours, struct span plain)
+/* The value of the x-ms-blob- form or, with_plain, of the ordinary header. It will stand in lists:
+ * what XML cannot hold would make a whole page unreadable. */
+static enum az_error either(struct request *r, bool with_plain, struct span ours, struct span plain,
+                            struct span *ret, struct span *culprit)
 {
-    struct span value = exchange_header(r->http, ours);
-
-    return value.base || !with_plain ? value : exchange_header(r->http, plain);
+    *culprit = ours;
+    *ret = exchange_header(r->http, ours);
+    if (!ret->base && with_plain) {
+        *culprit = plain;
+        *ret = exchange_header(r->http, plain);
+    }
+    return emit_xml_fits(*ret) ? AZ_OK : AZ_INVALID_HEADER_VALUE;
 }
 
 /* An empty header is an unset one: rclone sends them all (and signs them). */
 enum az_error content_inputs(struct request *r, bool with_plain, struct content_inputs *ret,
                              struct span *culprit)
 {
+    const struct {
+        struct span ours, plain, *ret;
+    } texts[] = {
+        {SPAN("x-ms-blob-content-type"), SPAN("content-type"), &ret->type},
+        {SPAN("x-ms-blob-content-encoding"), SPAN("content-encoding"), &ret->encoding},
+        {SPAN("x-ms-blob-content-language"), SPAN("content-language"), &ret->language},
+        {SPAN("x-ms-blob-content-disposition"), SPAN("content-disposition"), &ret->disposition},
+        {SPAN("x-ms-blob-cache-control"), SPAN("cache-control"), &ret->cache_control},
+    };
     struct span md5 = exchange_header(r->http, SPAN("x-ms-blob-content-md5"));
+    enum az_error error;
     char *raw;
 
-    ret->type = either(r, with_plain, SPAN("x-ms-blob-content-type"), SPAN("content-type"));
-    ret->encoding =
-        either(r, with_plain, SPAN("x-ms-blob-content-encoding"), SPAN("content-encoding"));
-    ret->language =
-        either(r, with_plain, SPAN("x-ms-blob-content-language"), SPAN("content-language"));
-    ret->disposition =
-        either(r, with_plain, SPAN("x-ms-blob-content-disposition"), SPAN("content-disposition"));
-    ret->cache_control =
-        either(r, with_plain, SPAN("x-ms-blob-cache-control"), SPAN("cache-control"));
+    for (unsigned i = 0; i < countof(texts); i++) {
+        error = either(r, with_plain, texts[i].ours, texts[i].plain, texts[i].ret, culprit);
+        if (error)
+            return error;
+    }
     ret->md5 = (struct span){NULL, 0};
     if (!md5.len)
         return AZ_OK;

@@ -116,6 +116,8 @@ static struct next list_open(struct op *op)
     if (l->delimiter.len)
         list_emit_name(e, SPAN("Delimiter"), l->delimiter);
     EMIT(e, "<Blobs>");
+    if (!emit_keep_tail(e))
+        return fail_errno(&l->r, -EBUSY);
     return GO(list_walk);
 }
 
@@ -129,7 +131,7 @@ static void element(struct emit *e, struct span open, struct span value, struct 
         return;
     }
     emit_span(e, open);
-    emit_xml(e, value);
+    emit_xml_header(e, value);
     emit_span(e, close);
 }
 #define ELEMENT(e, tag, value)                                                                     \
@@ -172,6 +174,8 @@ static void row_type(struct emit *e, const struct blob_record *b)
     else if (b->type == BLOB_PAGE)
         EMIT(e, "<x-ms-blob-sequence-number>0</x-ms-blob-sequence-number><BlobType>PageBlob</"
                 "BlobType>");
+    else if (content_learned(b)) /* of a tier that is not known */
+        EMIT(e, "<BlobType>BlockBlob</BlobType>");
     else
         EMIT(e, "<BlobType>BlockBlob</BlobType><AccessTier>Hot</AccessTier>"
                 "<AccessTierInferred>true</AccessTierInferred>");
@@ -226,10 +230,10 @@ static int list_row(void *arg, const struct list_row *row)
         EMIT(e, "<BlobPrefix>");
         list_emit_name(e, SPAN("Name"), row->name);
         EMIT(e, "</BlobPrefix>");
-    } else if (row->record) {
-        row_blob(l, row);
-    } else {
+    } else if (row->uncommitted) {
         row_uncommitted(l, row);
+    } else {
+        row_blob(l, row);
     }
     if (!emit_keep_tail(e)) {
         emit_rewind(e, mark);
@@ -266,6 +270,20 @@ static struct next list_walk(struct op *op)
     return AWAIT(list_walked);
 }
 
+/* A page that has no row yet gives its buffer back while the cloud is asked: warm reads need it. */
+static void list_put_off(struct list_blobs *l)
+{
+    if (l->rows)
+        return;
+    emit_done(l->r.emit);
+    l->r.emit = NULL;
+}
+
+static struct next list_go_on(struct list_blobs *l)
+{
+    return l->r.emit ? GO(list_walk) : emit_begin(&l->r, IOBUF_64K, GO(list_open));
+}
+
 /* What the box does not know ends the page, or is asked for. */
 static struct next list_gap(struct list_blobs *l)
 {
@@ -277,9 +295,12 @@ static struct next list_gap(struct list_blobs *l)
         return GO(list_walk);
     }
     if (l->rounds++ == CLOUD_ROUNDS_MAX) {
+        if (!l->from.len) /* no marker says "from the first name" */
+            return fail_errno(r, -EBUSY);
         l->next = l->from;
         return GO(list_end);
     }
+    list_put_off(l);
     r->asked_cloud = true;
     upstream_list(r->api->conf.upstream, &l->end.gap, &r->op.done);
     return AWAIT(list_asked);
@@ -311,7 +332,7 @@ static struct next list_asked(struct op *op)
     switch (op->done.err) {
     case 0:
     case -ESTALE: /* the box learned something newer meanwhile */
-        return GO(list_walk);
+        return list_go_on(l);
     case -ENOENT:
         return fail(&l->r, AZ_CONTAINER_NOT_FOUND);
     case -EHOSTUNREACH:
@@ -319,7 +340,7 @@ static struct next list_asked(struct op *op)
         if (l->r.contract->offline != OFFLINE_SERVE)
             return fail_errno(&l->r, -EHOSTUNREACH);
         l->offline = l->r.stale = true;
-        return GO(list_walk);
+        return list_go_on(l);
     default:
         return fail_errno(&l->r, op->done.err);
     }
@@ -340,7 +361,6 @@ static struct next list_end(struct op *op)
         EMIT(e, "<NextMarker />");
     }
     EMIT(e, "</EnumerationResults>");
-    assert(!e->full); /* emit_keep_tail promised the room */
     answer_add(r, SPAN("x-hearth-cache"),
                r->stale         ? SPAN("stale")
                : r->asked_cloud ? SPAN("miss")

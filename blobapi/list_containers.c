@@ -160,10 +160,14 @@ static struct next containers_open(struct op *op)
     int err;
 
     containers_head(l);
+    if (!emit_keep_tail(r->emit))
+        return fail_errno(r, -EBUSY);
     err = cache_containers(r->api->conf.cache, r->account->id, l->prefix, l->from, container_row, l,
                            &complete);
     if (err < 0)
         return fail_errno(r, err);
+    if (l->next.base && !l->rows)
+        return fail_errno(r, -EBUSY); /* not even one row: no buffers */
     EMIT(r->emit, "</Containers>");
     if (l->next.base) {
         EMIT(r->emit, "<NextMarker>/");

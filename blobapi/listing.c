@@ -5,18 +5,8 @@
 struct span list_text(const struct target *target, struct span name, struct arena *arena)
 {
     const struct query_param *p = target_find(target, name);
-    size_t len;
-    char *text;
 
-    if (!p || !p->raw.len || !memchr(p->raw.base, '+', p->raw.len))
-        return p ? p->value : (struct span){NULL, 0};
-    text = (char *)arena_copy(arena, p->raw).base;
-    for (size_t i = 0; i < p->raw.len; i++)
-        if (text[i] == '+')
-            text[i] = ' ';
-    if (percent_decode(span_from(text, p->raw.len), text, &len) < 0)
-        return p->value; /* cannot be: target_parse has decoded it */
-    return span_from(text, len);
+    return p ? query_param_spaced(p, arena) : (struct span){NULL, 0};
 }
 
 static bool all_digits(struct span s)
@@ -133,22 +123,9 @@ enum az_error list_marker_parse(struct span marker, struct arena *arena, struct 
     return AZ_OK;
 }
 
-/* U+FFFE and U+FFFF are UTF-8 but no XML characters. Control characters are never names. */
-static bool xml_cannot_hold(struct span name)
-{
-    const char *at = name.base, *end = name.base + name.len;
-
-    while (at && (at = memchr(at, 0xEF, (size_t)(end - at)))) {
-        if (end - at >= 3 && (unsigned char)at[1] == 0xBF && (unsigned char)at[2] >= 0xBE)
-            return true;
-        at++;
-    }
-    return false;
-}
-
 void list_emit_name(struct emit *e, struct span tag, struct span name)
 {
-    bool encoded = xml_cannot_hold(name);
+    bool encoded = !emit_xml_fits(name); /* U+FFFE and U+FFFF are UTF-8 but no XML */
 
     EMIT(e, "<");
     emit_span(e, tag);
@@ -213,7 +190,7 @@ void list_emit_metadata(struct emit *e, const struct pair *pairs, unsigned n)
         EMIT(e, "<");
         emit_span(e, tag);
         EMIT(e, ">");
-        emit_xml(e, fits ? pairs[i].value : pairs[i].name);
+        emit_xml_header(e, fits ? pairs[i].value : pairs[i].name);
         EMIT(e, "</");
         emit_span(e, tag);
         EMIT(e, ">");

@@ -32,7 +32,7 @@ struct next put_blob_start(struct op *op)
         return culprit.len ? fail_header(&p->r, error, culprit) : fail(&p->r, error);
     /* The service stores an MD5 with every Put Blob; a contract may say no to the cost. */
     p->receive.want_md5 = p->r.contract->md5 || p->content.md5.len;
-    return change_preview(&p->r, GO(put_admitted));
+    return change_preview(&p->r, CHANGE_PLAIN, GO(put_admitted));
 }
 
 static struct next put_admitted(struct op *op)

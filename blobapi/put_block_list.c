@@ -13,6 +13,7 @@
 
 static struct next list_admitted(struct op *op);
 static struct next list_receive(struct op *op);
+static struct next list_waited(struct op *op);
 static struct next list_buffered(struct op *op);
 static struct next list_read(struct op *op);
 static struct next list_parsed(struct op *op);
@@ -42,7 +43,7 @@ struct next put_block_list_start(struct op *op)
 
     if (error)
         return culprit.len ? fail_header(&p->r, error, culprit) : fail(&p->r, error);
-    return change_preview(&p->r, GO(list_admitted));
+    return change_preview(&p->r, CHANGE_PLAIN, GO(list_admitted));
 }
 
 static struct next list_admitted(struct op *op)
@@ -59,6 +60,23 @@ static struct next list_receive(struct op *op)
 {
     struct request *r = REQUEST(op);
 
+    if (r->http->body_ended)
+        return GO(list_complete);
+    r->http->ops->read(r->http, NULL, &op->done); /* a silent client holds no buffer */
+    return AWAIT(list_waited);
+}
+
+static struct next list_read_failed(struct request *r, int err)
+{
+    return err == -EBADMSG ? fail(r, AZ_INVALID_INPUT) : cut(r);
+}
+
+static struct next list_waited(struct op *op)
+{
+    struct request *r = REQUEST(op);
+
+    if (op->done.err)
+        return list_read_failed(r, op->done.err);
     if (r->http->body_ended)
         return GO(list_complete);
     iobuf_get(IOBUF_64K, &r->buf, &op->done);
@@ -111,10 +129,8 @@ static struct next list_read(struct op *op)
     struct put_block_list *p = PUT_LIST(op);
     struct request *r = &p->r;
 
-    if (op->done.err == -EBADMSG)
-        return fail(r, AZ_INVALID_INPUT);
     if (op->done.err)
-        return cut(r);
+        return list_read_failed(r, op->done.err);
     p->received += r->buf->used;
     if (p->received > BLOCK_LIST_BYTES_MAX) /* chunked: no length said so before */
         return fail(r, AZ_REQUEST_BODY_TOO_LARGE);
@@ -177,6 +193,7 @@ static struct next list_found(struct op *op)
         p->pieces = NULL; /* a failed look-up gives none */
         if (op->done.err == -ENOENT)
             return change_refuse(&p->r, AZ_INVALID_BLOCK_LIST);
+        change_drop(&p->r); /* D4: an error's answer waits for the client */
         return fail_errno(&p->r, op->done.err);
     }
     list_put(p);

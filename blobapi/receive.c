@@ -63,6 +63,13 @@ static struct next receive_no_space(struct request *r)
     return AWAIT(receive_open);
 }
 
+static void receive_has_space(struct request *r)
+{
+    if (r->receive->space_deadline_ns)
+        atomic_fetch_sub(&r->api->waiting_for_space, 1);
+    r->receive->space_deadline_ns = 0;
+}
+
 static struct next receive_open(struct op *op)
 {
     struct request *r = REQUEST(op);
@@ -75,6 +82,7 @@ static struct next receive_open(struct op *op)
     err = cache_writer_open(r->api->conf.cache, &opts, &rx->writer);
     if (err == -ENOSPC)
         return receive_no_space(r);
+    receive_has_space(r); /* an upload that waited once is no longer in the queue */
     if (err)
         return fail_errno(r, err);
     if (receive_hashes_md5(rx) && !receive_inline_md5(r))
@@ -216,7 +224,6 @@ void receive_done(struct request *r)
     rx->writer = writer_abort(rx->writer);
     rx->chain = md5_chain_close(rx->chain);
     rx->object = rx->object ? object_unref(rx->object) : NULL;
-    if (rx->space_deadline_ns)
-        atomic_fetch_sub(&r->api->waiting_for_space, 1);
+    receive_has_space(r);
     r->receive = NULL;
 }

@@ -144,6 +144,8 @@ struct request {
     struct blob *blob; /* a reference */
     int found;         /* 0, -ENOENT, or why it cannot be known */
     bool asked_cloud, stale;
+    bool learned;  /* the version came with this request: a miss; revalidated it is a hit */
+    bool refetch;  /* ask the cloud even if what is known is fresh; find_blob clears it */
     unsigned asks; /* rounds to the cloud, bounded by FIND_ROUNDS_MAX */
     struct range first;
     struct blob *newer;     /* what a revalidation gave */
@@ -234,8 +236,9 @@ struct next change_begin(struct request *r, enum change_needs needs, struct next
 struct next change_refuse(struct request *r, enum az_error error);
 /* Adds the upload entry where the contract asks for one, commits, goes on when durable. */
 struct next change_commit(struct request *r, enum upload_kind kind, struct next after);
-/* Early refusal at the head, before a body is read: conditions on what is known by now. */
-struct next change_preview(struct request *r, struct next after);
+/* Early refusal at the head, before a body is read: conditions on what is known by now. What has
+ * expired is asked for again here; the change then judges what that taught. */
+struct next change_preview(struct request *r, enum change_needs needs, struct next after);
 void change_drop(struct request *r); /* op->free: rolls back what is still open */
 /* Conditions on that version (NULL: there is none). */
 enum az_error request_judge(const struct request *r, const struct blob *blob);

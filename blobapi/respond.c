@@ -230,6 +230,8 @@ static struct next respond_sent(struct op *op)
 
 struct next answer_emitted(struct request *r, int status)
 {
+    if (r->emit->full) /* something is missing: no buffers, later */
+        return fail_errno(r, -EBUSY);
     answer_add(r, SPAN("Content-Type"), SPAN("application/xml"));
     answer_ok(r, status, (int64_t)emit_length(r->emit));
     if (r->head_only) {
@@ -350,11 +352,21 @@ struct next fail(struct request *r, enum az_error error)
     return GO(respond_error);
 }
 
+/* Not within a character: half of one would make the XML malformed. */
+static struct span detail_cut(struct span text)
+{
+    size_t len = MIN(text.len, (size_t)ERROR_DETAIL_BYTES_MAX);
+
+    while (len && len < text.len && ((unsigned char)text.base[len] & 0xC0) == 0x80)
+        len--;
+    return span_from(text.base, len);
+}
+
 void request_detail(struct request *r, struct span element, struct span text)
 {
     if (r->error_details == countof(r->error_detail))
         return;
-    text.len = MIN(text.len, (size_t)ERROR_DETAIL_BYTES_MAX);
+    text = detail_cut(text);
     r->error_detail[r->error_details][0] = element;
     r->error_detail[r->error_details++][1] = text;
 }
@@ -369,10 +381,9 @@ struct next fail_detail(struct request *r, enum az_error error, struct span elem
 struct next fail_header(struct request *r, enum az_error error, struct span name)
 {
     struct span value = exchange_header(r->http, name);
-    size_t units;
 
     request_detail(r, SPAN("HeaderName"), name);
-    if (value.base && utf8_units(value, &units) == 0)
+    if (value.base && emit_xml_fits(value))
         request_detail(r, SPAN("HeaderValue"), value);
     return fail(r, error);
 }
@@ -380,10 +391,9 @@ struct next fail_header(struct request *r, enum az_error error, struct span name
 struct next fail_query(struct request *r, enum az_error error, struct span name)
 {
     struct span value = target_param(&r->target, name);
-    size_t units;
 
     request_detail(r, SPAN("QueryParameterName"), name);
-    if (value.base && utf8_units(value, &units) == 0)
+    if (value.base && emit_xml_fits(value))
         request_detail(r, SPAN("QueryParameterValue"), value);
     return fail(r, error);
 }

@@ -261,7 +261,8 @@ static struct next route_promise(struct op *op)
 {
     struct request *r = REQUEST(op);
 
-    if (!r->target.container.len)
+    /* Get Account Information speaks of the account whatever path it is asked on. */
+    if (!r->target.container.len || r->operation == &operations[OPERATION_ACCOUNT_INFO])
         return r->operation->start(op);
     r->contract = contract_for(r->account, r->target.container, r->target.blob);
     if (r->operation->promise == PROMISE_NONE)

@@ -219,6 +219,22 @@ struct span target_param(const struct target *target, struct span name)
     return param ? param->value : (struct span){NULL, 0};
 }
 
+struct span query_param_spaced(const struct query_param *param, struct arena *arena)
+{
+    size_t len;
+    char *text;
+
+    if (!param->raw.len || !memchr(param->raw.base, '+', param->raw.len))
+        return param->value;
+    text = (char *)arena_copy(arena, param->raw).base;
+    for (size_t i = 0; i < param->raw.len; i++)
+        if (text[i] == '+')
+            text[i] = ' ';
+    if (percent_decode(span_from(text, param->raw.len), text, &len) < 0)
+        return param->value; /* cannot be: target_parse has decoded it */
+    return span_from(text, len);
+}
+
 enum az_error container_name_check(struct span name)
 {
     size_t units;

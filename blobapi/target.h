@@ -55,6 +55,9 @@ struct span target_param(const struct target *target, struct span name);
 /* The same with the raw form beside it; NULL when absent. */
 const struct query_param *target_find(const struct target *target, struct span name);
 
+/* The value with '+' read as a space, as forms and some URL builders write it. */
+struct span query_param_spaced(const struct query_param *param, struct arena *arena);
+
 /* The service's rules for new and old names alike; also for names out of headers (copy source).
  * AZ_OK, AZ_OUT_OF_RANGE_INPUT, AZ_INVALID_RESOURCE_NAME, AZ_INVALID_URI (not UTF-8). */
 enum az_error container_name_check(struct span name);

@@ -122,7 +122,7 @@ int cache_container_by_id(struct cache *cache, uint64_t id, struct container **r
 const struct container_record *container_record(const struct container *container);
 struct container *container_unref(struct container *container);
 /* Rows in name order from `from` (inclusive); row returns non-zero to stop. Any thread. Sets *complete
- * when the account's containers are all known here. */
+ * when the account's containers are all known here, as of a time its contracts accept. */
 int cache_containers(struct cache *cache, uint32_t account, struct span prefix, struct span from,
                      int (*row)(void *arg, const struct container_record *record), void *arg,
                      bool *complete) must_check;
@@ -149,7 +149,8 @@ struct blob *blob_unref(struct blob *blob); /* a reference pins record and conte
 
 /* ---- read: one version's bytes in order; reads ahead; joins running fills ---- */
 
-enum read_for { READ_CLIENT, READ_UPLOAD, READ_SCRUB }; /* only READ_CLIENT counts as access */
+/* Only READ_CLIENT counts as access. READ_AGAIN: what its client has just read, from memory where it lies. */
+enum read_for { READ_CLIENT, READ_AGAIN, READ_UPLOAD, READ_SCRUB };
 struct reader *cache_reader_open(struct blob *blob, struct range range, enum read_for why);
 /* 0: *ret holds the next bytes. -ENODATA: reader_gap is absent and nobody fetches it: upstream_fill,
  * call again. -EUCLEAN: dirty or sole bytes are damaged. Else the fill's error. */
@@ -285,6 +286,10 @@ void cache_learn(struct cache *cache, const struct name *name, const struct aske
 void cache_learn_container(struct cache *cache, uint32_t account, struct span name,
                            const struct asked *asked, const struct container_record *cloud,
                            struct completion *done);
+/* The first container behind `after` that was in the cloud before `asked` and that a whole list, learned
+ * with it, did not name: learn each as absent. 0, -ENOENT (no more). Any thread. */
+int cache_container_unlisted(struct cache *cache, uint32_t account, const struct asked *asked,
+                             struct span after, struct container **ret) must_check;
 /* The account's containers are all known as of asked. */
 void cache_learn_containers_end(struct cache *cache, uint32_t account, const struct asked *asked);
 

@@ -1,8 +1,10 @@
 /* cache/containers.c - all containers in memory, by account and name and by id. Any thread; one
  * lock, held for a few pointer moves. Changes are made durable by tx.c and learn.c; here is what is
  * published, and for the committer which containers an ordered change has already deleted. */
+#include "cache/known.h"
 #include "cache/names.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 
 #define CONTAINER_BUCKETS 4096 /* per process; more containers only make longer chains */
@@ -177,13 +179,29 @@ void containers_forget(struct cache *cache, uint32_t account, struct span name)
     container_unref(old);
 }
 
+/* The list of an account's containers ages as its most demanding line says that looks at a cloud
+ * others write to. */
+static int64_t oldest_allowed(const struct account *account, int64_t now_ns)
+{
+    uint64_t fresh_ns = UINT64_MAX;
+
+    for (unsigned i = 0; i < account->contract_count; i++) {
+        const struct contract *c = &account->contracts[i];
+
+        if (c->write != WRITE_LOCAL && c->fresh != FRESH_EXCLUSIVE)
+            fresh_ns = MIN(fresh_ns, c->fresh_ns ? c->fresh_ns : FRESH_DEFAULT_NS);
+    }
+    return fresh_ns == UINT64_MAX ? INT64_MIN : now_ns - (int64_t)fresh_ns;
+}
+
 static bool account_all_known(struct containers *all, const struct account *account)
 {
+    int64_t now_ns = clock_wall_ns(), oldest = oldest_allowed(account, now_ns);
     bool known = account_is_local(account);
 
     SCOPED_LOCK(&all->lock);
     for (struct all_known *at = all->all_known; at && !known; at = at->next)
-        known = at->account == account->id;
+        known = at->account == account->id && at->as_of_ns >= oldest && at->as_of_ns <= now_ns;
     return known;
 }
 
@@ -306,6 +324,30 @@ void containers_all_known(struct cache *cache, uint32_t account, int64_t as_of_n
         all->all_known = at;
     }
     at->as_of_ns = as_of_ns;
+}
+
+int cache_container_unlisted(struct cache *cache, uint32_t account, const struct asked *asked,
+                             struct span after, struct container **ret)
+{
+    struct containers *all = cache->containers;
+    struct container *first = NULL;
+
+    SCOPED_LOCK(&all->lock);
+    for (unsigned i = 0; i < CONTAINER_BUCKETS; i++)
+        for (struct container *at = all->by_name[i]; at; at = at->name_next) {
+            const struct container_record *r = &at->record;
+
+            if (r->account != account || at->tombstone || !r->in_cloud ||
+                r->checked_ns >= asked->wall_ns || r->name.base[0] == '$' || /* never all listed */
+                span_cmp(r->name, after) <= 0)
+                continue;
+            if (!first || span_cmp(r->name, first->record.name) < 0)
+                first = at;
+        }
+    if (!first)
+        return -ENOENT;
+    *ret = container_ref(first);
+    return 0;
 }
 
 /* ---- commit order ---- */

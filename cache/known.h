@@ -7,6 +7,8 @@
 #include "cache/internal.h"
 #include "cache/record.h"
 
+#define FRESH_DEFAULT_NS (60 * NS_PER_SEC) /* of lines that are not `bounded` */
+
 /* How far from `from` on the list with that prefix and delimiter is known and fresh enough:
  * > 0 known up to *to (to_end: to the end of the prefix); 0: `from` itself is not. */
 struct known_until {

@@ -11,8 +11,6 @@
 #include "cache/stage.h"
 #include "cache/metrics.h"
 
-#define FRESH_DEFAULT_NS (60 * NS_PER_SEC)
-
 struct lister {
     struct cache *cache;
     const struct list_query *query;

@@ -123,7 +123,7 @@ static bool slot_from_tier(struct reader *reader, struct object *object, uint64_
     struct reader_slot *slot;
     uint64_t skip = at % UNIT_BYTES;
 
-    if (reader->why != READ_CLIENT ||
+    if ((reader->why != READ_CLIENT && reader->why != READ_AGAIN) ||
         !tier_get(reader->cache->content->tier, object->id, (uint32_t)(at / UNIT_BYTES), &unit))
         return false;
     STAT_INC(tier_hits);

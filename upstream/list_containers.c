@@ -1,6 +1,6 @@
 /* upstream/list_containers.c - all pages of List Containers into the cache, one container after
- * another; only then the cache may take the account's containers as known. Single flight per
- * account. */
+ * another, then the absence of those it no longer names; only then the cache may take the account's
+ * containers as known. Single flight per account. */
 #include "upstream/internal.h"
 
 #include "base/clock.h"
@@ -23,7 +23,8 @@ struct roster {
     bool asking;
     struct wan wan;
     struct list_page *page;
-    size_t next; /* container of the page to be learned */
+    size_t next;          /* container of the page to be learned */
+    struct span unlisted; /* the last one that was learned as absent */
     struct timer pause;
     unsigned attempts, pages;
     bool refreshed;
@@ -34,6 +35,8 @@ static struct next roster_send(struct op *op);
 static struct next roster_answered(struct op *op);
 static struct next roster_learn(struct op *op);
 static struct next roster_learned(struct op *op);
+static struct next roster_forget(struct op *op);
+static struct next roster_forgotten(struct op *op);
 
 static int roster_body(struct wan *wan, struct span bytes)
 {
@@ -105,10 +108,8 @@ static struct next roster_answered(struct op *op)
 
 static struct next roster_page_done(struct roster *r)
 {
-    if (!list_page_marker(r->page).len) {
-        cache_learn_containers_end(r->flight.upstream->conf.cache, r->account, &r->asked);
-        return roster_end(r, 0);
-    }
+    if (!list_page_marker(r->page).len)
+        return GO(roster_forget);
     if (++r->pages == ROSTER_PAGES_MAX)
         return roster_end(r, -EPROTO);
     r->marker = arena_copy(r->arena, list_page_marker(r->page));
@@ -138,6 +139,30 @@ static struct next roster_learned(struct op *op)
     if (op->done.err && op->done.err != -ESTALE) /* stale: what is here is newer, and known */
         return roster_end(ROSTER(op), op->done.err);
     return GO(roster_learn);
+}
+
+/* Deleted in the cloud by somebody else, as far as nothing of ours is newer. */
+static struct next roster_forget(struct op *op)
+{
+    struct roster *r = ROSTER(op);
+    struct cache *cache = r->flight.upstream->conf.cache;
+    struct container *gone;
+
+    if (cache_container_unlisted(cache, r->account, &r->asked, r->unlisted, &gone)) {
+        cache_learn_containers_end(cache, r->account, &r->asked);
+        return roster_end(r, 0);
+    }
+    r->unlisted = arena_copy(r->arena, container_record(gone)->name);
+    container_unref(gone);
+    cache_learn_container(cache, r->account, r->unlisted, &r->asked, NULL, &op->done);
+    return AWAIT(roster_forgotten);
+}
+
+static struct next roster_forgotten(struct op *op)
+{
+    if (op->done.err && op->done.err != -ESTALE)
+        return roster_end(ROSTER(op), op->done.err);
+    return GO(roster_forget);
 }
 
 static void roster_free(struct op *op)

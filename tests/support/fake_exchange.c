@@ -38,6 +38,7 @@ static void fake_read(struct exchange *http, struct iobuf *into, struct completi
     size_t n, limit = fake->request->bytes_a_read ? fake->request->bytes_a_read : SIZE_MAX;
 
     assert(!fake->answer->ended);
+    assert(!fake->request->may_wait || fake->request->may_wait());
     fake->answer->read_called = true;
     if (client_gone(fake)) {
         finish_call(fake, done, -ECANCELED);
@@ -84,6 +85,7 @@ static void fake_send(struct exchange *http, const struct slice *slices, unsigne
     bool gone = client_gone(fake);
 
     assert(fake->answer->status && !fake->answer->ended && n <= SEND_SLICES_MAX);
+    assert(!fake->request->may_wait || fake->request->may_wait());
     for (unsigned i = 0; i < n; i++) {
         if (!gone)
             take_body(fake->answer, slices[i].bytes);

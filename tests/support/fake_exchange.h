@@ -25,9 +25,10 @@ struct fake_request {
     const char *headers; /* "Name: value\n..." */
     struct span body;    /* Content-Length is its length, unless: */
     bool chunked;
-    int64_t claim;         /* not 0: Content-Length says that, the body never comes */
-    size_t bytes_a_read;   /* 0: as much as fits */
-    unsigned cancel_after; /* not 0: the client is gone at its nth call (read or send) */
+    int64_t claim;          /* not 0: Content-Length says that, the body never comes */
+    size_t bytes_a_read;    /* 0: as much as fits */
+    bool (*may_wait)(void); /* asserted whenever the client is waited for */
+    unsigned cancel_after;  /* not 0: the client is gone at its nth call (read or send) */
 };
 
 /* Starts it (blobapi_start, handed in so that tests of other folders need not link the dialect) and

@@ -53,6 +53,7 @@ struct cache {
         struct blob *known; /* NULL: absent */
     } learned[FAKE_NAMES_MAX];
     unsigned learned_count, container_learned, container_absent, containers_end;
+    bool unlisted; /* the container is not on the cloud's list */
     int learn_err;
     struct blob *hot; /* what a name has become known as meanwhile */
     _Atomic int asks;
@@ -255,6 +256,16 @@ void cache_learn_container(struct cache *cache, uint32_t account, struct span na
     else
         cache->container_absent++;
     completion_post(done, 0);
+}
+
+int cache_container_unlisted(struct cache *cache, uint32_t account, const struct asked *asked,
+                             struct span after, struct container **ret)
+{
+    SCOPED_LOCK(&cache->lock);
+    if (!cache->unlisted || after.len)
+        return -ENOENT;
+    *ret = &cache->ctr;
+    return 0;
 }
 
 void cache_learn_containers_end(struct cache *cache, uint32_t account, const struct asked *asked)

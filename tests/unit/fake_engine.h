@@ -59,13 +59,15 @@ static struct engine {
     uint64_t ticks;
     int live; /* references, writers, readers, turns */
     /* what goes otherwise than usual */
-    bool cold;   /* nothing in memory: cache_lookup_hot gives nothing */
-    int unknown; /* not 0: what is not there answers with that (-ENODATA) */
+    bool cold;      /* nothing in memory: cache_lookup_hot gives nothing */
+    int unknown;    /* not 0: what is not there answers with that (-ENODATA) */
+    int blocks_err; /* of tx_blocks */
+    unsigned turns; /* changes open */
     int commit_err, stage_err, writer_err, read_err, settle_err, list_err;
-    unsigned writer_err_times;
-    unsigned slice_bytes; /* the reader's, 0: 64 KiB */
-    bool unchecked;       /* slices are still to be confirmed */
-    uint64_t gap_at;      /* not 0: bytes from there on are absent until filled */
+    unsigned writer_err_times, read_err_times; /* of the read error, 0: always */
+    unsigned slice_bytes;                      /* the reader's, 0: 64 KiB */
+    bool unchecked;                            /* slices are still to be confirmed */
+    uint64_t gap_at; /* not 0: bytes from there on are absent until filled */
     unsigned settles, uploads;
     enum upload_kind uploaded;
     bool create_only;
@@ -73,8 +75,11 @@ static struct engine {
 
 static struct cloud {
     int open_err, revalidate_err, fill_err, list_err, container_err;
-    const char *body; /* of the blob that open gives */
+    const char *body;   /* of the blob that open gives */
+    const char *newer;  /* body of another version, which a revalidation gives; NULL: the same */
+    bool fills_nothing; /* a fill ends well, the gap stays */
     unsigned opens, revalidates, fills, lists, container_opens;
+    unsigned list_held; /* 64 KiB buffers in use while it was asked for a list */
 } cloud;
 
 static struct span keep(struct span s)
@@ -255,6 +260,8 @@ void reader_next(struct reader *reader, struct slice *ret, struct completion *do
 
     if (engine.read_err || (engine.gap_at && reader->at >= engine.gap_at)) {
         completion_post(done, engine.read_err ? engine.read_err : -ENODATA);
+        if (engine.read_err_times && !--engine.read_err_times)
+            engine.read_err = 0;
         return;
     }
     buf = iobuf_try(IOBUF_64K);
@@ -350,6 +357,7 @@ static void begin(struct span name, bool of_container, struct tx **ret, struct c
     *ret = arena_zalloc(engine.arena, sizeof(**ret));
     **ret = (struct tx){.name = keep(name), .of_container = of_container};
     engine.live++;
+    engine.turns++;
     completion_post(done, 0);
 }
 
@@ -406,6 +414,8 @@ static struct object *find_committed(struct span blob, struct span id)
 void tx_blocks(struct tx *tx, const struct block_ref *blocks, size_t n, struct piece *ret,
                size_t *bad, struct completion *done)
 {
+    if (engine.blocks_err)
+        return completion_post(done, engine.blocks_err);
     for (size_t i = 0; i < n; i++) {
         struct object *o =
             blocks[i].source == BLOCK_COMMITTED ? NULL : find_staged(tx->name, blocks[i].id);
@@ -449,6 +459,7 @@ void tx_put(struct tx *tx, struct blob_record *record, const struct piece *piece
     engine_name(&record->etag, &record->modified_ns);
     record->created_ns = record->created_ns ? record->created_ns : record->modified_ns;
     record->length = len;
+    record->committed_blocks = blocks ? (uint32_t)n : 0;
     record->durability = DURABILITY_LOCAL;
     blob->name.blob = tx->name;
     blob->record = keep_record(record);
@@ -534,6 +545,7 @@ static void commit_blob(struct tx *tx)
 void cache_commit(struct tx *tx, struct completion *done)
 {
     engine.live--;
+    engine.turns--;
     if (!engine.commit_err && tx->of_container)
         commit_container(tx);
     else if (!engine.commit_err)
@@ -544,6 +556,7 @@ void cache_commit(struct tx *tx, struct completion *done)
 void cache_rollback(struct tx *tx, struct completion *done)
 {
     engine.live--;
+    engine.turns--;
     completion_post(done, 0);
 }
 
@@ -649,10 +662,14 @@ void upstream_revalidate(struct upstream *upstream, struct blob *held, uint64_t 
                          struct blob **ret, struct completion *done)
 {
     cloud.revalidates++;
-    if (!cloud.revalidate_err) {
+    if (!cloud.revalidate_err && cloud.newer) {
+        *ret = blob_ref(engine_put(held->name.blob, span_of(cloud.newer)));
+    } else if (!cloud.revalidate_err) {
         held->record.checked_ns = clock_wall_ns();
         *ret = blob_ref(held);
     }
+    if (cloud.revalidate_err == -ENOENT)
+        engine_remove(held->name.blob); /* learned */
     completion_post(done, cloud.revalidate_err);
 }
 
@@ -673,13 +690,17 @@ void upstream_fill(struct upstream *upstream, struct blob *blob, struct range ga
                    struct completion *done)
 {
     cloud.fills++;
-    engine.gap_at = 0;
+    if (!cloud.fills_nothing)
+        engine.gap_at = 0;
     completion_post(done, cloud.fill_err);
 }
 
 void upstream_list(struct upstream *upstream, const struct list_gap *gap, struct completion *done)
 {
+    struct iobuf_stats bufs = iobuf_pool_stats(IOBUF_64K);
+
     cloud.lists++;
+    cloud.list_held = (unsigned)(bufs.total - bufs.free);
     if (!cloud.list_err)
         engine.list_err = 0;
     completion_post(done, cloud.list_err);

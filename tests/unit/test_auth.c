@@ -728,6 +728,29 @@ static void test_sas__overrides(void **unused)
     assert_null(granted.overrides.content_type.base);
 }
 
+/* rscd=attachment; filename="a b+c" as Go's url.Values and .NET write it into a query. */
+static void test_sas__plus_for_a_space_in_a_value(void **unused)
+{
+    const char *text = "r\n\n" SE "\n/blob/acct/ctr/d/b\n\n\n\n2020-12-06\nb\n\n\n\n"
+                       "attachment; filename=\"a b+c\"\n\n\n";
+    static const char *const values[] = {"attachment;+filename=%22a+b%2Bc%22",
+                                         "attachment%3B+filename%3D%22a%20b%2Bc%22",
+                                         "attachment%3B%20filename%3D%22a%20b+c%22"};
+
+    for (size_t i = 0; i < countof(values); i++) {
+        const char *query = arena_printf(arena, BLOB_QUERY("r") "&rscd=%s", values[i]).base;
+
+        assert_int_equal(check_sas((struct sas_case){"/acct/ctr/d/b", query, text}), AZ_OK);
+        assert_true(
+            span_eq(granted.overrides.content_disposition, SPAN("attachment; filename=\"a b+c\"")));
+    }
+    assert_int_equal(
+        check_sas((struct sas_case){"/acct/ctr/d/b", BLOB_QUERY("r") "&rscd=a+b",
+                                    "r\n\n" SE "\n/blob/acct/ctr/d/b\n\n\n\n2020-12-06\n"
+                                    "b\n\n\n\na-b\n\n\n"}),
+        AZ_AUTHENTICATION_FAILED);
+}
+
 /* A signature with '+' reaches us as %2B, as '+', or as a space. */
 static void test_sas__plus_in_the_signature(void **unused)
 {
@@ -807,6 +830,7 @@ int main(void)
         T(test_sas__service_rights),
         T(test_sas__account_rights),
         T(test_sas__overrides),
+        T(test_sas__plus_for_a_space_in_a_value),
         T(test_sas__plus_in_the_signature),
         T(test_sas__missing_or_bad_signatures),
         T(test_rights__letters),

@@ -5,6 +5,7 @@
 #include "tests/support/fake_exchange.h"
 #include "tests/support/tempdir.h"
 
+#include "base/digest.h"
 #include "base/text.h"
 #include "cache/io.h"
 #include "tests/support/devices.h"
@@ -176,6 +177,9 @@ static void test_blobapi__what_is_put_is_got_also_after_a_restart(void **state)
 
         assert_got(target, pattern(sizes[i], (unsigned)i));
         assert_true(span_eq(fake_answer_header(&box.answer, "x-ms-meta-N"), SPAN("v")));
+        assert_true(span_eq(fake_answer_header(&box.answer, "x-ms-access-tier"), SPAN("Hot")));
+        target = arena_printf(box.arena, "%s?comp=blocklist", target).base;
+        assert_int_equal(ask("GET", target, ""), 200); /* put here: known to have no blocks */
     }
 }
 
@@ -341,6 +345,46 @@ static void test_blobapi__pages_of_a_listing_are_complete(void **state)
             ""),
         200);
     assert_int_equal(count_of(body_text(), "<Blob>"), 1);
+    assert_int_equal(count_of(body_text(), "<Last-Modified>"),
+                     0); /* it has no version, so no date */
+    assert_int_equal(count_of(body_text(), "<Etag>"), 0);
+}
+
+/* 4 MiB from the device with two buffers left: a request that held what it hashed would wait for
+ * ever. */
+static void test_blobapi__a_hashed_range_needs_few_buffers(void **state)
+{
+    size_t n = 4 << 20;
+    struct span all = pattern(n + 10, 5);
+    struct iobuf *taken[128];
+    unsigned held = 0;
+    unsigned char md5[16];
+    char want[BASE64_BYTES(16)];
+    struct md5 *m = md5_new();
+
+    md5_add(m, span_from(all.base + 5, n));
+    md5_end(m, md5);
+    md5_free(m);
+    base64_encode(span_from(md5, 16), want);
+    created("ctr");
+    assert_int_equal(ask_bytes("PUT", "/acct/ctr/b", BLOCK_BLOB, all), 201);
+    while (held < countof(taken) && (taken[held] = iobuf_try(IOBUF_512K)))
+        held++;
+    iobuf_unref(taken[--held]);
+    iobuf_unref(taken[--held]);
+    assert_int_equal(ask("GET", "/acct/ctr/b",
+                         arena_printf(box.arena,
+                                      "x-ms-range: bytes=5-%zu\n"
+                                      "x-ms-range-get-content-md5: true\n",
+                                      n + 4)
+                             .base),
+                     206);
+    assert_true(box.answer.whole);
+    assert_true(span_eq(fake_answer_header(&box.answer, "Content-MD5"), span_from(want, 24)));
+    assert_int_equal(box.answer.body_len, n);
+    assert_memory_equal(box.answer.body, all.base + 5, n);
+    while (held)
+        iobuf_unref(taken[--held]);
 }
 
 static void test_blobapi__containers_and_accounts_are_apart(void **state)
@@ -367,6 +411,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_blobapi__what_is_put_is_got_also_after_a_restart,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_blobapi__ranges_of_a_large_blob, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_blobapi__a_hashed_range_needs_few_buffers, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_blobapi__blocks_make_one_blob, setup, teardown),
         cmocka_unit_test_setup_teardown(test_blobapi__overwrite_describe_delete, setup, teardown),
         cmocka_unit_test_setup_teardown(test_blobapi__pages_of_a_listing_are_complete, setup,

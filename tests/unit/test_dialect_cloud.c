@@ -1,6 +1,8 @@
 /* Goal: an account with a cloud asks it when an answer depends on it and only then, serves stale or
  * refuses as its contract says, and its changes carry upload entries. Method: as test_dialect.c,
  * with a cloud that is told what to answer. */
+#include <inttypes.h>
+
 #include "tests/unit/dialect.h"
 
 /* ---- an account with a cloud ---- */
@@ -35,6 +37,9 @@ static void test_cloud__unknown_names_are_asked_for(void **state)
     assert_string_equal(body_text(), "from afar");
     assert_header("x-hearth-cache", "miss");
     assert_header("x-hearth-durability", "cloud");
+    assert_header("x-ms-access-tier", NULL); /* not ours to say */
+    ASK("GET", "/far/ctr?restype=container&comp=list", "", 200, NULL);
+    assert_body_lacks("<AccessTier>");
     ASK("GET", "/far/ctr/b", "", 200, NULL);
     assert_header("x-hearth-cache", "hit");
     assert_int_equal(cloud.opens, 1);
@@ -89,6 +94,7 @@ static void test_cloud__expired_is_revalidated_or_stale(void **state)
     cloud.revalidate_err = 0;
     ASK("HEAD", "/far/ctr/b", "", 200, NULL);
     assert_int_equal(cloud.revalidates, 3);
+    assert_header("x-hearth-cache", "hit"); /* no byte and no property came from there */
     ASK("HEAD", "/far/ctr/b", "", 200, NULL);
     assert_int_equal(cloud.revalidates, 3); /* it is fresh now */
     b->record.checked_ns = clock_wall_ns() + 60 * (int64_t)NS_PER_SEC;
@@ -97,6 +103,7 @@ static void test_cloud__expired_is_revalidated_or_stale(void **state)
     b->record.checked_ns = 1;
     cloud.revalidate_err = -ENOENT;
     ASK("GET", "/far/ctr/b", "", 404, "BlobNotFound");
+    engine_add(b);
     b->record.durability = DURABILITY_LOCAL; /* not uploaded yet: newer than the cloud's */
     ASK("GET", "/far/ctr/b", "", 200, NULL);
     assert_int_equal(cloud.revalidates, 5);
@@ -114,13 +121,117 @@ static void test_cloud__gaps_are_filled(void **state)
     assert_int_equal(cloud.fills, 1);
 }
 
+static struct blob *put_clean(const char *name, const char *bytes)
+{
+    struct blob *b = engine_put(span_of(name), span_of(bytes));
+
+    b->record.durability = DURABILITY_CLOUD;
+    b->record.cloud_etag = SPAN("\"0x8D\"");
+    b->record.checked_ns = clock_wall_ns();
+    return b;
+}
+
+static void test_cloud__changes_of_expired_versions_ask_first(void **state)
+{
+    static const struct {
+        const char *method, *target;
+    } changes[] = {{"DELETE", "/far/ctr/b"},
+                   {"PUT", "/far/ctr/b?comp=metadata"},
+                   {"PUT", "/far/ctr/b?comp=properties"}};
+
+    for (size_t i = 0; i < countof(changes); i++) {
+        struct blob *b = put_clean("b", "old");
+        const char *match =
+            arena_printf(engine.arena, "If-Match: \"0x%016" PRIX64 "\"\n", b->record.etag).base;
+
+        b->record.checked_ns = 1;
+        cloud.newer = "replaced in the cloud";
+        ASK(changes[i].method, changes[i].target, match, 412, "ConditionNotMet");
+        put_clean("b", "old")->record.checked_ns = 1;
+        cloud.newer = NULL;
+        cloud.revalidate_err = -ENOENT;
+        ASK(changes[i].method, changes[i].target, "", 404, "BlobNotFound");
+        cloud.revalidate_err = 0;
+    }
+    assert_int_equal(cloud.revalidates, 2 * countof(changes));
+    put_clean("b", "x");
+    ASK("DELETE", "/far/ctr/b", "", 202, NULL);
+    assert_int_equal(cloud.revalidates, 2 * countof(changes)); /* fresh: nobody is asked */
+    ask_body("PUT", "/far/ctr/s?comp=block&blockid=QQ==", "", "AAA");
+    ASK("DELETE", "/far/ctr/s", "", 202, NULL); /* uncommitted only: seen by the change alone */
+}
+
+/* Whoever appends takes the list for all there is: an empty one would cut the blob to what is new.
+ */
+static void test_cloud__its_block_lists_are_not_empty_but_unknown(void **state)
+{
+    engine.unknown = -ENODATA;
+    cloud.body = "of a hundred blocks";
+    ASK("GET", "/far/ctr/b?comp=blocklist", "", 400, "UnsupportedQueryParameter");
+    assert_body_has("<QueryParameterName>blocklisttype</QueryParameterName>");
+    ASK("GET", "/far/ctr/b?comp=blocklist&blocklisttype=all", "", 400, "UnsupportedQueryParameter");
+    ask_body("PUT", "/far/ctr/b?comp=block&blockid=QQ==", "", "AAA");
+    ASK("GET", "/far/ctr/b?comp=blocklist&blocklisttype=uncommitted", "", 200, NULL);
+    assert_body_has("<Name>QQ==</Name>");
+    put("/far/ctr/b", "ours"); /* one body, no blocks */
+    ASK("GET", "/far/ctr/b?comp=blocklist", "", 200, NULL);
+    assert_body_has("<CommittedBlocks />");
+    cloud.body = "";
+    ASK("GET", "/far/ctr/c?comp=blocklist", "", 200, NULL);
+}
+
+static void test_cloud__another_version_there_is_answered(void **state)
+{
+    put_clean("b", "old");
+    engine.read_err = -ESTALE; /* what a fill says of a 412 */
+    engine.read_err_times = 1;
+    cloud.newer = "new version";
+    ASK("GET", "/far/ctr/b", "", 200, NULL);
+    assert_string_equal(body_text(), "new version");
+    assert_header("x-hearth-cache", "miss");
+    assert_int_equal(cloud.revalidates, 1); /* although what was known was fresh */
+
+    put_clean("c", "old");
+    engine.read_err = -ESTALE;
+    engine.read_err_times = 1;
+    cloud.revalidate_err = -ENOENT;
+    ASK("GET", "/far/ctr/c", "", 404, "BlobNotFound");
+
+    put_clean("d", "old");
+    engine.read_err = -ESTALE;
+    engine.read_err_times = 0;
+    cloud.revalidate_err = 0;
+    cloud.newer = NULL;
+    ASK("GET", "/far/ctr/d", "", 503,
+        "ServerBusy"); /* the cloud contradicts itself: not for ever */
+    assert_in_range(cloud.revalidates, 3, 8);
+}
+
+static void test_cloud__a_fill_that_fails_is_an_answer(void **state)
+{
+    put_clean("b", "bytes of b");
+    engine.gap_at = 1;
+    cloud.fills_nothing = true;
+    ask("GET", "/far/ctr/b", "x-ms-range: bytes=4-\n");
+    assert_answer(503, "ServerBusy");
+    assert_in_range(cloud.fills, 1, 8);
+    cloud.fill_err = -EHOSTUNREACH;
+    ask("GET", "/far/ctr/b", "x-ms-range: bytes=4-\n");
+    assert_answer(503, "ServerBusy");
+    engine.gap_at = 0;
+    engine.read_err = -EACCES; /* the cloud refuses the box, not the client */
+    ASK("GET", "/far/ctr/b", "", 503, "ServerBusy");
+}
+
 static void test_cloud__lists_ask_for_what_is_not_known(void **state)
 {
     engine_put(SPAN("b"), SPAN("x"));
     engine.list_err = -ENODATA;
     ASK("GET", "/far/ctr?restype=container&comp=list", "", 200, NULL);
     assert_int_equal(cloud.lists, 1);
+    assert_int_equal(cloud.list_held, 0); /* the WAN may be slow */
     assert_header("x-hearth-cache", "miss");
+    assert_body_has("<Blobs><Blob><Name>b</Name>");
     engine.list_err = -ENODATA;
     cloud.list_err = -EHOSTUNREACH;
     ASK("GET", "/far/ctr?restype=container&comp=list", "", 200, NULL);
@@ -128,6 +239,12 @@ static void test_cloud__lists_ask_for_what_is_not_known(void **state)
     assert_body_has("<Name>b</Name>");
     ASK("GET", "/far/strict?restype=container&comp=list", "", 503, "ServerBusy");
     ASK("GET", "/far?comp=list", "", 200, NULL);
+    engine.list_err = -ENODATA;
+    cloud.list_err = -ESTALE; /* each answer overtaken: there is no marker for the very beginning */
+    ASK("GET", "/far/ctr?restype=container&comp=list", "", 503, "ServerBusy");
+    ASK("GET", "/far/ctr?restype=container&comp=list&prefix=b", "", 503, "ServerBusy");
+    ASK("GET", "/far/ctr?restype=container&comp=list&marker=2!1!YQ", "", 200, NULL);
+    assert_body_has("<Blobs></Blobs><NextMarker>2!1!YQ</NextMarker>");
 }
 
 int main(void)
@@ -138,6 +255,10 @@ int main(void)
         CLOUD_TEST(test_cloud__only_what_depends_on_a_name_asks),
         CLOUD_TEST(test_cloud__expired_is_revalidated_or_stale),
         CLOUD_TEST(test_cloud__gaps_are_filled),
+        CLOUD_TEST(test_cloud__changes_of_expired_versions_ask_first),
+        CLOUD_TEST(test_cloud__its_block_lists_are_not_empty_but_unknown),
+        CLOUD_TEST(test_cloud__another_version_there_is_answered),
+        CLOUD_TEST(test_cloud__a_fill_that_fails_is_an_answer),
         CLOUD_TEST(test_cloud__lists_ask_for_what_is_not_known),
     };
 

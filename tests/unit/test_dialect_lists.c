@@ -70,6 +70,24 @@ static void test_blocks__bad_lists_change_nothing(void **state)
     assert_int_equal(answer.body_bytes, 0);
 }
 
+static void test_blocks__a_silent_client_holds_no_buffer(void **state)
+{
+    struct iobuf *taken[128];
+    unsigned n = 0;
+
+    while (n < countof(taken) && (taken[n] = iobuf_try(IOBUF_64K)))
+        n++;
+    run(&(struct fake_request){.method = "PUT", /* waits for the client, not for a buffer */
+                               .target = with_sas("/acct/ctr/b?comp=blocklist"),
+                               .headers = "",
+                               .body = SPAN("<BlockList/>"),
+                               .cancel_after = 1});
+    assert_true(answer.read_called);
+    assert_false(answer.whole);
+    while (n)
+        iobuf_unref(taken[--n]);
+}
+
 static void test_blocks__what_the_engine_refuses(void **state)
 {
     static const struct {
@@ -81,6 +99,10 @@ static void test_blocks__what_the_engine_refuses(void **state)
                  {-ENOENT, 404, "ContainerNotFound"},
                  {-EIO, 503, "ServerBusy"}};
 
+    engine.blocks_err = -EBUSY; /* no worker has time: the name's turn goes on before the answer */
+    ask_body("PUT", "/acct/ctr/b?comp=blocklist", "",
+             "<BlockList><Latest>QQ==</Latest></BlockList>");
+    assert_answer(503, "ServerBusy");
     for (size_t i = 0; i < countof(cases); i++) {
         engine.stage_err = cases[i].err;
         ask_body("PUT", "/acct/ctr/b?comp=block&blockid=QQ==", "", "AAA");
@@ -130,6 +152,9 @@ static void test_list_blobs__pages_and_prefixes(void **state)
     assert_body_has("<Name>d/2</Name>");
     ASK("GET", "/acct/ctr?restype=container&comp=list&prefix=none", "", 200, NULL);
     assert_body_has("<Blobs></Blobs><NextMarker />");
+    engine.blobs[0]->record.content_disposition = SPAN("caf\xe9"); /* as a cloud may have it */
+    ASK("GET", "/acct/ctr?restype=container&comp=list", "", 200, NULL);
+    assert_body_has("<Content-Disposition>caf\xc3\xa9</Content-Disposition>");
 }
 
 static void test_list_blobs__ends_a_page_early_rather_than_short(void **state)
@@ -154,6 +179,30 @@ static void test_list_blobs__ends_a_page_early_rather_than_short(void **state)
     assert_in_range(rows, 10, 25);
     while (n)
         iobuf_unref(taken[--n]);
+}
+
+/* A head that crosses into a buffer nobody has is an answer for later, not the end of the process.
+ */
+static void test_lists__head_longer_than_there_are_buffers(void **state)
+{
+    static const char *const targets[] = {"/acct/ctr?restype=container&comp=list&prefix=",
+                                          "/acct?comp=list&prefix="};
+    struct iobuf *taken[128];
+    char *quotes = arena_alloc(engine.arena, 12001);
+    unsigned n = 0;
+
+    memset(quotes, '"', 12000);
+    quotes[12000] = 0;
+    while (n < countof(taken) && (taken[n] = iobuf_try(IOBUF_64K)))
+        n++;
+    iobuf_unref(taken[--n]);
+    for (size_t i = 0; i < countof(targets); i++)
+        ASK("GET", arena_printf(engine.arena, "%s%s", targets[i], quotes).base, "", 503,
+            "ServerBusy");
+    while (n)
+        iobuf_unref(taken[--n]);
+    for (size_t i = 0; i < countof(targets); i++)
+        ASK("GET", arena_printf(engine.arena, "%s%s", targets[i], quotes).base, "", 200, NULL);
 }
 
 static void test_list_containers__pages(void **state)
@@ -191,6 +240,12 @@ static void test_containers__life(void **state)
         "If-Unmodified-Since: Tue, 14 Nov 2000 22:13:20 GMT\n", 412, "ConditionNotMet");
     ASK("DELETE", "/acct/new?restype=container", "If-Match: *\n", 400,
         "ConditionHeadersNotSupported");
+    engine.commit_err = -ENOENT; /* deleted by another meanwhile */
+    ASK("DELETE", "/acct/new?restype=container", "", 404, "ContainerNotFound");
+    ASK("PUT", "/acct/new?restype=container&comp=metadata", "", 404, "ContainerNotFound");
+    engine.commit_err = -EEXIST;
+    ASK("PUT", "/acct/newer?restype=container", "", 409, "ContainerAlreadyExists");
+    engine.commit_err = 0;
     ASK("DELETE", "/acct/new?restype=container", "", 202, NULL);
     ASK("GET", "/acct/new?restype=container", "", 404, "ContainerNotFound");
 }
@@ -199,7 +254,8 @@ static void test_account__info_and_properties(void **state)
 {
     static const char *const targets[] = {
         "/acct?restype=account&comp=properties", "/acct/?restype=account&comp=properties",
-        "/acct/ctr?restype=account&comp=properties", "/acct/ctr/b?restype=account&comp=properties"};
+        "/acct/ctr?restype=account&comp=properties", "/acct/ctr/b?restype=account&comp=properties",
+        "/acct/none?restype=account&comp=properties"};
 
     for (size_t i = 0; i < countof(targets); i++) {
         ASK(i % 2 ? "GET" : "HEAD", targets[i], "", 200, NULL);
@@ -215,9 +271,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_blocks__are_committed_in_the_order_of_the_list),
         TEST(test_blocks__bad_lists_change_nothing),
+        TEST(test_blocks__a_silent_client_holds_no_buffer),
         TEST(test_blocks__what_the_engine_refuses),
         TEST(test_list_blobs__pages_and_prefixes),
         TEST(test_list_blobs__ends_a_page_early_rather_than_short),
+        TEST(test_lists__head_longer_than_there_are_buffers),
         TEST(test_list_containers__pages),
         TEST(test_containers__life),
         TEST(test_account__info_and_properties),

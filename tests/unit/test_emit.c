@@ -68,6 +68,22 @@ static void test_emit__writes_each_form(void **state)
         "YWI=MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3OA==|a%2Fb%20~%FF");
 }
 
+static void emit_headers(struct emit *e)
+{
+    emit_xml_header(e, SPAN("a<b"));
+    emit_xml_header(e, SPAN("|caf\xc3\xa9|caf"));
+    emit_xml_header(e, SPAN("\xe9<\x01>|"));
+    emit_xml_header(e, SPAN("\xef\xbf\xbf"));
+}
+
+static void test_emit__headers_are_xml_whatever_they_hold(void **state)
+{
+    assert_emits(emit_headers, "a&lt;b|caf\xc3\xa9|caf\xc3\xa9&lt;?&gt;|\xc3\xaf\xc2\xbf\xc2\xbf");
+    assert_true(emit_xml_fits(SPAN("\xef\xbf\xbd\t")));
+    assert_false(emit_xml_fits(SPAN("\xef\xbf\xbe")));
+    assert_false(emit_xml_fits(SPAN("\xef\xbf")));
+}
+
 static void test_emit__crosses_buffers_at_any_byte(void **state)
 {
     static char text[200000];
@@ -120,6 +136,29 @@ static void test_emit__row_that_does_not_fit_leaves_no_trace(void **state)
     emit_done(&e);
 }
 
+static void test_emit__a_row_gives_the_tail_its_buffer_back(void **state)
+{
+    static char row[70000];
+    struct iobuf *taken[64];
+    struct emit_mark mark;
+    unsigned n = 0;
+    struct emit e;
+
+    emit_init(&e, iobuf_try(IOBUF_4K));
+    assert_true(emit_keep_tail(&e)); /* 4 KiB are no room: a buffer is set aside */
+    while (n < countof(taken) && (taken[n] = iobuf_try(IOBUF_64K)))
+        n++;
+    mark = emit_mark(&e);
+    emit_bytes(&e, row, sizeof(row)); /* takes it, and needs more than there is */
+    assert_false(emit_keep_tail(&e));
+    emit_rewind(&e, mark);
+    emit_bytes(&e, row, EMIT_TAIL_ROOM);
+    assert_false(e.full);
+    emit_done(&e);
+    while (n)
+        iobuf_unref(taken[--n]);
+}
+
 static void test_emit__gives_all_buffers_back(void **state)
 {
     for (unsigned class = 0; class < IOBUF_CLASSES; class ++) {
@@ -133,8 +172,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_emit__writes_each_form),
+        cmocka_unit_test(test_emit__headers_are_xml_whatever_they_hold),
         cmocka_unit_test(test_emit__crosses_buffers_at_any_byte),
         cmocka_unit_test(test_emit__row_that_does_not_fit_leaves_no_trace),
+        cmocka_unit_test(test_emit__a_row_gives_the_tail_its_buffer_back),
         cmocka_unit_test(test_emit__gives_all_buffers_back),
     };
 

@@ -206,6 +206,85 @@ static void test_learn__a_container_that_vanished_goes_unless_it_holds_unsent_bl
     cachebox_free(box);
 }
 
+static int stop_at_once(void *arg, const struct container_record *record)
+{
+    return 1;
+}
+
+static bool all_known(struct cachebox *box)
+{
+    bool complete = false;
+
+    assert_in_range(
+        cache_containers(box->cache, BOX_CLOUD, SPAN(""), SPAN(""), stop_at_once, NULL, &complete),
+        0, 1);
+    return complete;
+}
+
+/* As upstream does with a whole list. */
+static void learn_containers(struct cachebox *box, const char *const *names, size_t n)
+{
+    struct name all = {0};
+    struct asked asked = cache_ask(box->cache, &all);
+    struct container_record record = {.modified_ns = 5};
+    struct container *gone;
+    struct span after = SPAN("");
+    char copy[64];
+
+    for (size_t i = 0; i < n; i++) {
+        cache_learn_container(box->cache, BOX_CLOUD, span_of(names[i]), &asked, &record,
+                              box_done(box));
+        assert_int_equal(box_wait(box), 0);
+    }
+    while (cache_container_unlisted(box->cache, BOX_CLOUD, &asked, after, &gone) == 0) {
+        snprintf(copy, sizeof(copy), "%.*s", SPAN_FMT(container_record(gone)->name));
+        container_unref(gone);
+        after = span_of(copy);
+        cache_learn_container(box->cache, BOX_CLOUD, after, &asked, NULL, box_done(box));
+        assert_int_equal(box_wait(box), 0);
+    }
+    cache_learn_containers_end(box->cache, BOX_CLOUD, &asked);
+    cache_ask_end(box->cache, &asked);
+}
+
+static bool has_container(struct cachebox *box, const char *name)
+{
+    struct container *container;
+    int err = cache_container(box->cache, BOX_CLOUD, span_of(name), &container);
+
+    if (!err)
+        container_unref(container);
+    return !err;
+}
+
+static void test_learn__the_list_of_containers_ages_and_shrinks(void **state)
+{
+    static const char *const both[] = {"one", "two"};
+    struct cachebox *box = cachebox_new(7);
+
+    (void)box_container(box, BOX_CLOUD, "ours"); /* its creation is still to be uploaded */
+    assert_false(all_known(box));
+    learn_containers(box, both, 2);
+    assert_true(all_known(box));
+    assert_true(has_container(box, "one") && has_container(box, "two") &&
+                has_container(box, "ours"));
+    ahead_ns += 61 * (int64_t)NS_PER_SEC;
+    assert_false(all_known(box)); /* somebody may have made one meanwhile */
+    cachebox_close(box);
+    cachebox_open(box);
+    assert_false(all_known(box));
+    learn_containers(box, both + 1, 1);
+    assert_true(all_known(box));
+    assert_false(has_container(box, "one"));
+    assert_true(has_container(box, "two") && has_container(box, "ours"));
+    cachebox_close(box);
+    cachebox_open(box);
+    assert_true(all_known(box));
+    assert_false(has_container(box, "one"));
+    assert_int_equal(cachebox_check(box), 0);
+    cachebox_free(box);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -216,6 +295,7 @@ int main(void)
         cmocka_unit_test_setup(test_learn__never_overrides_what_waits_for_the_cloud, setup),
         cmocka_unit_test_setup(
             test_learn__a_container_that_vanished_goes_unless_it_holds_unsent_blobs, setup),
+        cmocka_unit_test_setup(test_learn__the_list_of_containers_ages_and_shrinks, setup),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

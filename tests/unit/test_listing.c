@@ -123,7 +123,7 @@ static void test_listing__names_xml_cannot_hold_are_encoded(void **state)
     assert_name(SPAN("\xef\xbf\xbe"
                      "b c"),
                 "<Name Encoded=\"true\">%EF%BF%BEb%20c</Name>");
-    assert_name(SPAN("x\xef\xbf"), "<Name>x\xef\xbf</Name>");
+    assert_name(SPAN("x\xef\xbf"), "<Name Encoded=\"true\">x%EF%BF</Name>");
 }
 
 static void test_listing__metadata_that_is_no_xml_name(void **state)

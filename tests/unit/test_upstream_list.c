@@ -244,7 +244,13 @@ static void test_upstream_list__containers_are_known_after_the_last_page(void **
     assert_int_equal(loop_await(run.poll, &wait), 0);
     assert_int_equal(run.cache->container_learned, 2);
     assert_int_equal(run.cache->containers_end, 1);
+    assert_int_equal(run.cache->container_absent, 0);
     assert_non_null(fake_cloud_request(run.cloud, "GET", "marker=%2Facct%2Fc2", 0));
+    run.cache->unlisted = true;
+    upstream_list_containers(run.upstream, 1, awaited_init(&wait, run.loop));
+    assert_int_equal(loop_await(run.poll, &wait), 0);
+    assert_int_equal(run.cache->container_absent, 1);
+    assert_int_equal(run.cache->containers_end, 2);
     run_close(&run);
 }
 
