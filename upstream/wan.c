@@ -15,6 +15,7 @@
 
 #define RECEIVE_BUFFER_BYTES (256L << 10)
 #define SEND_BUFFER_BYTES    (256L << 10)
+#define DNS_KEPT_SECONDS     300L
 
 static const struct span method_names[] = {SPAN("GET"), SPAN("HEAD"), SPAN("PUT"), SPAN("DELETE")};
 
@@ -285,6 +286,10 @@ static void set_transport(struct wan *request)
     curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L); /* ".." and "//" are legal in blob names */
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER_BYTES);
+    /* A name server that does not answer costs its resolver thread, not ours: without it curl joins
+     * that thread when the connect timeout is over, and all accounts stand meanwhile. */
+    curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+    curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, DNS_KEPT_SECONDS);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)conf->connect_timeout_ms);
     curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
     curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)((conf->stall_timeout_ms + 999) / 1000));

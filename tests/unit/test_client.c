@@ -2,6 +2,10 @@
  * in one post whatever the network does. Against the scripted cloud, on the client's own loop. */
 #include "tests/unit/unit.h"
 
+#include <dlfcn.h>
+#include <netdb.h>
+#include <semaphore.h>
+
 #include "base/clock.h"
 #include "tests/support/fake_cloud.h"
 #include "upstream/remote.h"
@@ -280,6 +284,69 @@ static void test_client__no_connection_is_unreachable(void **state)
     run_close(&run);
 }
 
+/* The resolver as curl sees it: one name is never answered, until the test has seen enough. */
+static sem_t resolver_asked, resolver_goes, resolver_gone;
+
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+                struct addrinfo **ret)
+{
+    int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+
+    if (node && strcmp(node, "never.test") == 0) {
+        sem_post(&resolver_asked);
+        sem_wait(&resolver_goes);
+        sem_post(&resolver_gone);
+        return EAI_AGAIN;
+    }
+    *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+    return real(node, service, hints, ret);
+}
+
+static void *resolver_release(void *arg) /* what a bug would wait for: not for ever */
+{
+    struct timespec end;
+    bool *late = arg;
+
+    clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_sec += 8;
+    *late = sem_timedwait(&resolver_gone, &end) != 0;
+    for (int i = 0; *late && i < 2; i++)
+        sem_post(&resolver_goes);
+    return NULL;
+}
+
+static void test_client__a_silent_name_server_does_not_hold_the_thread(void **state)
+{
+    struct run run;
+    struct wan request = {0};
+    struct wait wait;
+    pthread_t watchdog;
+    bool late = false;
+
+    sem_init(&resolver_asked, 0, 0);
+    sem_init(&resolver_goes, 0, 0);
+    sem_init(&resolver_gone, 0, 0);
+    run_open(&run, "http://never.test/acct");
+    run.remote->conf.connect_timeout_ms = 50;
+    pthread_create(&watchdog, NULL, resolver_release, &late);
+    assert_int_equal(one_get(&run, &request, NULL), -ETIMEDOUT);
+    wan_init(&request, run.remote, WAN_GET, WAN_READ);
+    wait_init(&run, &wait);
+    wan_start(&request, &wait.done);
+    sem_wait(&resolver_asked); /* the first look-up's */
+    while (sem_trywait(&resolver_asked))
+        client_round(run.client, 1);
+    wan_cancel(&request);
+    assert_int_equal(wait_for(&run, &wait), -ECANCELED);
+    sem_post(&resolver_goes);
+    sem_post(&resolver_goes);
+    pthread_join(watchdog, NULL);
+    assert_false(late);
+    sem_wait(&resolver_gone); /* the other thread of curl's */
+    wan_done(&request);
+    run_close(&run);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -290,6 +357,7 @@ int main(void)
         cmocka_unit_test(test_client__refuses_at_once_when_nobody_is_there_and_recovers),
         cmocka_unit_test(test_client__uploads_leave_room_for_reads),
         cmocka_unit_test(test_client__no_connection_is_unreachable),
+        cmocka_unit_test(test_client__a_silent_name_server_does_not_hold_the_thread),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
