@@ -272,6 +272,36 @@ static void test_client__uploads_leave_room_for_reads(void **state)
     run_close(&run);
 }
 
+static void test_client__reads_leave_room_for_uploads(void **state)
+{
+    struct run run;
+    struct wan reads[10] = {0}, upload = {0};
+    struct wait waits[10], wait;
+
+    run_open(&run, NULL);
+    run.answer.stall = true;
+    for (unsigned i = 0; i < countof(reads); i++) {
+        wan_init(&reads[i], run.remote, WAN_GET, WAN_READ);
+        wan_path(&reads[i], SPAN("ctr"), SPAN("b"));
+        wait_init(&run, &waits[i]);
+        wan_start(&reads[i], &waits[i].done);
+    }
+    assert_int_equal(run.remote->running_count, 6 - REMOTE_UPLOADS_RESERVED);
+    wan_init(&upload, run.remote, WAN_PUT, WAN_UPLOAD);
+    wan_path(&upload, SPAN("ctr"), SPAN("b"));
+    wait_init(&run, &wait);
+    wan_start(&upload, &wait.done);
+    assert_int_equal(upload.state, WAN_RUNNING);
+    remote_cancel_all(run.remote);
+    assert_int_equal(wait_for(&run, &wait), -ECANCELED);
+    for (unsigned i = 0; i < countof(reads); i++) {
+        assert_int_equal(wait_for(&run, &waits[i]), -ECANCELED);
+        wan_done(&reads[i]);
+    }
+    wan_done(&upload);
+    run_close(&run);
+}
+
 static void test_client__no_connection_is_unreachable(void **state)
 {
     struct run run;
@@ -356,6 +386,7 @@ int main(void)
         cmocka_unit_test(test_client__every_fault_has_its_error),
         cmocka_unit_test(test_client__refuses_at_once_when_nobody_is_there_and_recovers),
         cmocka_unit_test(test_client__uploads_leave_room_for_reads),
+        cmocka_unit_test(test_client__reads_leave_room_for_uploads),
         cmocka_unit_test(test_client__no_connection_is_unreachable),
         cmocka_unit_test(test_client__a_silent_name_server_does_not_hold_the_thread),
     };
