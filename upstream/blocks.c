@@ -173,13 +173,14 @@ static void part_pause_over(struct timer *timer)
     completion_post(&container_of(timer, struct part, pause)->op.done, 0);
 }
 
-/* A lost answer to Put Block is no matter: the same id with the same bytes again. */
+/* A lost answer to Put Block is no matter: the same id with the same bytes again. A part that sleeps
+ * keeps its buffer, of which all accounts together have few: a longer pause is the queue's. */
 static struct next part_again(struct part *p, struct span reason, uint64_t after_ns)
 {
     struct sending *s = p->s;
 
     if (++p->attempts == BLOCK_ATTEMPTS_MAX || s->remote->breaker.state != BREAKER_CLOSED ||
-        s->upstream->stopping)
+        s->upstream->stopping || after_ns > BLOCK_PAUSE_MAX_NS)
         return part_failed(p, VERDICT_RETRY, reason, after_ns);
     atomic_fetch_add_explicit(&s->remote->stats.retries, 1, memory_order_relaxed);
     if (!after_ns)

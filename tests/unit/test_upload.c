@@ -358,6 +358,29 @@ static void test_upload__goes_on_with_the_blocks_the_cloud_lists(void **state)
     run_close(&run);
 }
 
+/* Buffers are few and all accounts share them: the queue waits, not a block that has one. */
+static void test_upload__a_long_retry_after_of_a_block_is_waited_out_in_the_queue(void **state)
+{
+    struct mini mini = {.fail_method = "PUT",
+                        .fail_target = "comp=block&",
+                        .fail_status = 503,
+                        .fail_headers = "Retry-After: 60\r\n",
+                        .fail_count = 1};
+    struct blob *blob = version_of(LARGE_BYTES, 14);
+    struct upload *u = entry(UPLOAD_CONTENT, blob, BASE_ANY, "");
+    struct run run;
+
+    run_open(&run, serve, &mini);
+    run_one(&run, u);
+    assert_int_equal(LAST(&run).end, UPLOAD_RETRY);
+    assert_true(LAST(&run).retry_after_ns == 60 * NS_PER_SEC);
+    run_one(&run, u);
+    assert_int_equal(LAST(&run).end, UPLOAD_CONFIRMED);
+    blob_unref(blob);
+    free(u);
+    run_close(&run);
+}
+
 static void test_upload__foreign_blocks_of_the_same_place_are_not_ours(void **state)
 {
     struct mini mini = {0};
@@ -663,6 +686,7 @@ int main(void)
         cmocka_unit_test(test_upload__any_md5_a_block_list_was_given_is_kept),
         cmocka_unit_test(test_upload__large_content_is_blocks_and_a_commit),
         cmocka_unit_test(test_upload__goes_on_with_the_blocks_the_cloud_lists),
+        cmocka_unit_test(test_upload__a_long_retry_after_of_a_block_is_waited_out_in_the_queue),
         cmocka_unit_test(test_upload__foreign_blocks_of_the_same_place_are_not_ours),
         cmocka_unit_test(test_upload__a_lost_answer_is_proved),
         cmocka_unit_test(test_upload__a_conflict_is_held),
