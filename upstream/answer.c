@@ -156,6 +156,18 @@ struct span answer_reason(struct wan *wan, int err)
     return arena_printf(wan->arena, "%d %.*s", wan->answer.status, SPAN_FMT(wan->answer.code));
 }
 
+/* The service's own word: a gateway on the way or a wrong endpoint says 404 too, and what is absent
+ * here is forgotten. */
+bool answer_absent(const struct wan *wan)
+{
+    static const char *const codes[] = {"BlobNotFound", "ContainerNotFound", "ResourceNotFound"};
+
+    for (size_t i = 0; wan->answer.status == 404 && i < countof(codes); i++)
+        if (span_eq(wan->answer.code, span_of(codes[i])))
+            return true;
+    return false;
+}
+
 static bool refuses_check(const struct wan *wan) /* Azurite: 500 FeatureNotSupported */
 {
     static const char *const codes[] = {"FeatureNotSupported", "UnsupportedHeader",

@@ -265,7 +265,7 @@ static struct next listing_answered(struct op *op)
 
     if (!wan_err && wan_answer_ok(&l->wan.answer))
         return listing_parsed(l);
-    if (!wan_err && status == 404)
+    if (!wan_err && answer_absent(&l->wan))
         return listing_end(l, -ENOENT); /* the container's own lookup will learn it */
     if (!wan_err && status == 400 && (l->marker.len || l->start_from) && !l->restarted) {
         l->restarted = true; /* the marker has expired, or no URL may say this name */

@@ -157,7 +157,7 @@ static struct next prove_headed(struct op *op)
 
     if (op->done.err || s->wan.answer.status >= 500)
         return sending_retry(s, arena_copy(s->arena, answer_reason(&s->wan, op->done.err)), 0);
-    if (s->wan.answer.status == 404)
+    if (answer_absent(&s->wan))
         return foreign(s, (struct span){NULL, 0});
     if (!wan_answer_ok(&s->wan.answer))
         return sending_judge(s, 0, FINISH);

@@ -129,6 +129,10 @@ static void head(struct mini *m, struct fake_answer *ret)
     ret->no_body = true;
     ret->status = m->there ? 200 : 404;
     ret->body_len = m->length;
+    if (!m->there) {
+        strcpy(ret->headers, "x-ms-error-code: BlobNotFound\r\n");
+        return;
+    }
     snprintf(ret->headers, sizeof(ret->headers),
              "ETag: \"v%u\"\r\nLast-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Type: %s\r\n"
              "x-ms-blob-type: BlockBlob\r\nContent-MD5: %s\r\nx-ms-meta-k: %s\r\n",
@@ -187,9 +191,10 @@ static void answer(struct mini *m, const struct fake_request *r, struct fake_ans
         get_list(m, r, ret);
     else if (strcmp(r->method, "PUT") == 0)
         change(m, r, ret);
-    else if (!m->there)
+    else if (!m->there) {
         ret->status = 404;
-    else if (!refused(m, r, ret)) {
+        strcpy(ret->headers, "x-ms-error-code: BlobNotFound\r\n");
+    } else if (!refused(m, r, ret)) {
         m->there = false;
         ret->status = 202;
     }
@@ -598,6 +603,8 @@ static void test_upload__refusals_wait_or_are_held(void **state)
         enum upload_end want;
     } rows[] = {
         {403, "x-ms-error-code: AuthenticationFailed\r\n", UPLOAD_RETRY},
+        {400, "x-ms-error-code: InvalidAuthenticationInfo\r\n", UPLOAD_RETRY},
+        {404, "Server: gateway\r\n", UPLOAD_RETRY},
         {412, "x-ms-error-code: LeaseIdMissing\r\n", UPLOAD_RETRY},
         {429, "", UPLOAD_RETRY},
         {400, "x-ms-error-code: InvalidMetadata\r\n", UPLOAD_HELD},
@@ -669,7 +676,12 @@ static void test_upload__containers(void **state)
     assert_int_equal(LAST(&run).end, UPLOAD_CONFIRMED);
     assert_string_equal(fake_cloud_request(run.cloud, "PUT", "", 0)->target,
                         "/acct/ctr?restype=container");
-    run_one(&run, delete); /* 404 */
+    mini.fail_method = "DELETE", mini.fail_target = "restype=", mini.fail_status = 404;
+    mini.fail_headers = "Server: gateway\r\n", mini.fail_count = 1;
+    run_one(&run, delete); /* 404, but not the service's */
+    assert_int_equal(LAST(&run).end, UPLOAD_RETRY);
+    mini.fail_headers = "x-ms-error-code: ContainerNotFound\r\n", mini.fail_count = 1;
+    run_one(&run, delete);
     assert_int_equal(LAST(&run).end, UPLOAD_CONFIRMED);
     run_one(&run, unknown);
     assert_int_equal(LAST(&run).end, UPLOAD_HELD);

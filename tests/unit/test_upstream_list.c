@@ -314,7 +314,12 @@ static void serve_container(void *arg, const struct fake_request *request, struc
 {
     ret->status = strstr(request->target, "/none") ? 404 : 200;
     ret->no_body = true;
-    strcpy(ret->headers, "ETag: \"1\"\r\nLast-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n");
+    if (ret->status == 404)
+        strcpy(ret->headers, strstr(request->target, "/none-here")
+                                 ? "Server: gateway\r\n"
+                                 : "x-ms-error-code: ContainerNotFound\r\n");
+    else
+        strcpy(ret->headers, "ETag: \"1\"\r\nLast-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n");
 }
 
 static void test_upstream_list__an_unknown_container_is_looked_up(void **state)
@@ -329,6 +334,9 @@ static void test_upstream_list__an_unknown_container_is_looked_up(void **state)
     upstream_open_container(run.upstream, 1, SPAN("none"), awaited_init(&wait, run.loop));
     assert_int_equal(loop_await(run.poll, &wait), -ENOENT);
     assert_int_equal(run.cache->container_absent, 1);
+    upstream_open_container(run.upstream, 1, SPAN("none-here"), awaited_init(&wait, run.loop));
+    assert_int_equal(loop_await(run.poll, &wait), -EPROTO);
+    assert_int_equal(run.cache->container_absent, 1); /* a 404 of somebody on the way */
     upstream_open_container(run.upstream, 99, SPAN("none"), awaited_init(&wait, run.loop));
     assert_int_equal(loop_await(run.poll, &wait), -ENOENT);
     run_close(&run);
