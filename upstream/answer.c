@@ -185,7 +185,10 @@ enum read_turn read_turn(struct wan *wan, int wan_err, bool *refreshed, int *err
     int status = wan->answer.status;
 
     if (wan_err) {
-        *err = wan_err == -ECANCELED || wan_err == -EBUSY ? wan_err : -EHOSTUNREACH;
+        if (is_wan_failure(wan_err))
+            *err = -EHOSTUNREACH; /* served from what is known: only an outage may be */
+        else
+            *err = wan_err == -ECANCELED || wan_err == -EBUSY ? wan_err : -EPROTO;
         return wan_err == -ECONNRESET ? READ_TURN_LATER : READ_TURN_FAIL;
     }
     if (status == 401 || status == 403) {

@@ -143,7 +143,7 @@ void remote_queue(struct remote *remote, struct wan *request)
     remote_pump(remote);
 }
 
-static bool is_wan_failure(int err)
+bool is_wan_failure(int err)
 {
     return err == -EHOSTUNREACH || err == -ETIMEDOUT || err == -ECONNRESET;
 }

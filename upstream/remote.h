@@ -62,6 +62,9 @@ struct remote *remote_free(struct remote *remote); /* no request may be started;
 void remote_lower_check(struct remote *remote, enum range_check asked);
 void remote_cancel_all(struct remote *remote); /* shutdown: every started request ends */
 
+/* Nobody was reached, or not to the end; else what came made no sense, or we ended it. */
+bool is_wan_failure(int err);
+
 /* wan.c's. */
 void remote_queue(struct remote *remote, struct wan *request);
 void remote_ended(struct remote *remote, struct wan *request, int err);

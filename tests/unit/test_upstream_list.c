@@ -280,6 +280,24 @@ static void test_upstream_list__an_expired_marker_costs_a_walk(void **state)
     run_close(&run);
 }
 
+static void serve_nonsense(void *arg, const struct fake_request *request, struct fake_answer *ret)
+{
+    ret->status = 200;
+    ret->body = HEAD "<Blob></Name>";
+    ret->body_len = strlen(ret->body);
+}
+
+/* Else it would pass for an outage, and the part that is known for the whole list. */
+static void test_upstream_list__nonsense_is_no_outage(void **state)
+{
+    struct run run;
+
+    run_open(&run, serve_nonsense, NULL);
+    assert_int_equal(list_once(&run, ""), -EPROTO);
+    assert_int_equal(run.cache->pages, 0);
+    run_close(&run);
+}
+
 static void serve_containers(void *arg, const struct fake_request *request, struct fake_answer *ret)
 {
     static const char one[] =
@@ -355,6 +373,7 @@ int main(void)
         cmocka_unit_test(test_upstream_list__uses_start_from_where_the_cloud_knows_it),
         cmocka_unit_test(test_upstream_list__walks_from_the_start_where_it_does_not),
         cmocka_unit_test(test_upstream_list__an_expired_marker_costs_a_walk),
+        cmocka_unit_test(test_upstream_list__nonsense_is_no_outage),
         cmocka_unit_test(test_upstream_list__containers_are_known_after_the_last_page),
         cmocka_unit_test(test_upstream_list__an_unknown_container_is_looked_up),
     };
