@@ -162,6 +162,7 @@ static void breaker_told(struct remote *remote, const struct wan *request, int e
     if (was_closed == (remote->breaker.state == BREAKER_CLOSED))
         return;
     if (was_closed && remote->breaker.state == BREAKER_OPEN) {
+        remote->lost_ns = clock_mono_ns();
         log_warn("the cloud does not answer", KV_SPAN("account", remote->account->name),
                  KV_STR("why", request->failure));
         STAT_GAUGE_ADD(upstream_breakers_open, 1);

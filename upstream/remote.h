@@ -35,6 +35,7 @@ struct remote {
     struct credential *credential;
     struct remote_conf conf;
     struct breaker breaker;
+    uint64_t lost_ns;   /* monotonic: the breaker has opened last; 0: never */
     struct span origin; /* scheme://host[:port] */
     struct span base;   /* path of the endpoint, "" or /account */
     char *ca_file;      /* NULL: the system's */

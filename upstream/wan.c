@@ -297,6 +297,20 @@ static void set_transport(struct wan *request)
         curl_easy_setopt(easy, CURLOPT_CAINFO, request->remote->ca_file);
 }
 
+/* After an outage kept connections may be dead without a word (a firewall has forgotten them) and
+ * would cost a stall each: the probe makes its own, and none from before is used again. */
+static void set_freshness(struct wan *request)
+{
+    const struct remote *remote = request->remote;
+    uint64_t since_ns = clock_mono_ns() - remote->lost_ns;
+
+    if (remote->breaker.state == BREAKER_PROBING)
+        curl_easy_setopt(request->easy, CURLOPT_FRESH_CONNECT, 1L);
+    if (remote->lost_ns)
+        curl_easy_setopt(request->easy, CURLOPT_MAXLIFETIME_CONN,
+                         (long)MAX(since_ns / NS_PER_SEC, 1));
+}
+
 static void set_callbacks(struct wan *request)
 {
     CURL *easy = request->easy;
@@ -317,6 +331,7 @@ void wan_send(struct wan *request)
     wan_sign(request);
     request->easy = client_easy_get(client);
     set_transport(request);
+    set_freshness(request);
     set_method(request);
     set_callbacks(request);
     request->header_list = header_list(request);

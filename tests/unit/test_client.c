@@ -242,6 +242,22 @@ static void test_client__refuses_at_once_when_nobody_is_there_and_recovers(void 
     run_close(&run);
 }
 
+static void test_client__a_probe_makes_a_connection_of_its_own(void **state)
+{
+    struct run run;
+    struct wan request = {0};
+
+    run_open(&run, NULL);
+    assert_int_equal(one_get(&run, &request, NULL), 0);
+    for (int i = 0; i < BREAKER_FAILURES; i++)
+        breaker_failed(&run.remote->breaker);
+    run.remote->breaker.until_ns = 0;
+    assert_int_equal(one_get(&run, &request, NULL), 0); /* the kept one may be dead */
+    assert_int_equal(fake_cloud_request(run.cloud, "GET", "", 1)->connection, 1);
+    wan_done(&request);
+    run_close(&run);
+}
+
 static void test_client__uploads_leave_room_for_reads(void **state)
 {
     struct run run;
@@ -385,6 +401,7 @@ int main(void)
         cmocka_unit_test(test_client__pauses_and_gives_the_same_bytes_again),
         cmocka_unit_test(test_client__every_fault_has_its_error),
         cmocka_unit_test(test_client__refuses_at_once_when_nobody_is_there_and_recovers),
+        cmocka_unit_test(test_client__a_probe_makes_a_connection_of_its_own),
         cmocka_unit_test(test_client__uploads_leave_room_for_reads),
         cmocka_unit_test(test_client__reads_leave_room_for_uploads),
         cmocka_unit_test(test_client__no_connection_is_unreachable),
