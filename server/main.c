@@ -1,7 +1,8 @@
 /* server/main.c - the process: command line, start order, signals, stop order.
  *
  * Parts start in the order they lean on each other and stop in reverse:
- *   buffers, workers -> cache (replays, serves nothing yet) -> upstream -> blobapi -> server. */
+ *   buffers, workers -> cache (replays, serves nothing yet) -> upstream -> blobapi -> server;
+ * only the server's loops outlive the upstream thread, which posts to them until it has ended. */
 #include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -239,10 +240,14 @@ static int start(struct appliance *box)
     return 0;
 }
 
+/* Clients go first, their loops last: an answer of the cloud whose client has gone, or did not wait
+ * for it (a revalidation over its budget), still comes back to the loop it was asked on. */
 static void stop(struct appliance *box)
 {
-    box->server = server_close(box->server);
+    if (box->server)
+        server_drain(box->server, 0);
     box->upstream = upstream_close(box->upstream, 2 * NS_PER_SEC);
+    box->server = server_close(box->server);
     box->api = blobapi_close(box->api);
     if (box->cache)
         box->cache = cache_close(box->cache);

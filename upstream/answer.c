@@ -156,6 +156,18 @@ struct span answer_reason(struct wan *wan, int err)
     return arena_printf(wan->arena, "%d %.*s", wan->answer.status, SPAN_FMT(wan->answer.code));
 }
 
+/* The service's own word: a gateway on the way or a wrong endpoint says 404 too, and what is absent
+ * here is forgotten. */
+bool answer_absent(const struct wan *wan)
+{
+    static const char *const codes[] = {"BlobNotFound", "ContainerNotFound", "ResourceNotFound"};
+
+    for (size_t i = 0; wan->answer.status == 404 && i < countof(codes); i++)
+        if (span_eq(wan->answer.code, span_of(codes[i])))
+            return true;
+    return false;
+}
+
 static bool refuses_check(const struct wan *wan) /* Azurite: 500 FeatureNotSupported */
 {
     static const char *const codes[] = {"FeatureNotSupported", "UnsupportedHeader",
@@ -173,7 +185,10 @@ enum read_turn read_turn(struct wan *wan, int wan_err, bool *refreshed, int *err
     int status = wan->answer.status;
 
     if (wan_err) {
-        *err = wan_err == -ECANCELED || wan_err == -EBUSY ? wan_err : -EHOSTUNREACH;
+        if (is_wan_failure(wan_err))
+            *err = -EHOSTUNREACH; /* served from what is known: only an outage may be */
+        else
+            *err = wan_err == -ECANCELED || wan_err == -EBUSY ? wan_err : -EPROTO;
         return wan_err == -ECONNRESET ? READ_TURN_LATER : READ_TURN_FAIL;
     }
     if (status == 401 || status == 403) {

@@ -14,11 +14,19 @@
 #include "base/text.h"
 
 #define BLOCK_MAGIC        "Hth1"
+#define BLOCK_PLACE_BYTES  (4 + 8 + OBJECT_ID_BYTES + 8) /* of an id: all but the CRC */
 #define BLOCK_PAUSE_MIN_NS (200 * NS_PER_MS)
 #define BLOCK_PAUSE_MAX_NS (5 * NS_PER_SEC)
 
 struct block_id {
     char bytes[BLOCK_ID_BYTES];
+};
+
+/* Where a version's bytes lie; asked in ascending order. */
+struct places {
+    const struct blob *blob;
+    size_t piece;
+    uint64_t piece_start;
 };
 
 struct blocks {
@@ -32,17 +40,13 @@ struct blocks {
     enum verdict verdict; /* of the first part that failed; DONE: none */
     struct span reason;
     uint64_t after_ns;
-    /* where block `next` begins: parts start in order */
-    size_t piece;
-    uint64_t piece_start;
+    struct places places; /* parts start in order */
 };
 
 struct part {
     struct op op;
     struct sending *s;
     size_t index;
-    unsigned char object[OBJECT_ID_BYTES];
-    uint64_t offset; /* in that object */
     struct load load;
     struct wan wan;
     struct timer pause;
@@ -60,6 +64,31 @@ static struct next part_loaded(struct op *op);
 static struct next part_send(struct op *op);
 static struct next part_answered(struct op *op);
 
+/* ---- ids ---- */
+
+/* All of an id but its CRC. False: located by its record alone, so only the CRC tells it. */
+static bool place_print(const struct cache *cache, struct places *places, uint64_t start, char *at)
+{
+    const struct piece *pieces;
+    size_t n = blob_pieces(places->blob, &pieces);
+    uint64_t box[2], offset = 0;
+    unsigned char object[OBJECT_ID_BYTES] = {0};
+
+    while (places->piece < n && places->piece_start + pieces[places->piece].length <= start)
+        places->piece_start += pieces[places->piece++].length;
+    if (places->piece < n) {
+        object_id_bytes(pieces[places->piece].object, object);
+        offset = htole64(pieces[places->piece].offset + (start - places->piece_start));
+    }
+    static_assert(BLOCK_ID_BYTES == BLOCK_PLACE_BYTES + 8, "one length for all");
+    cache_box_uuid(cache, box);
+    memcpy(at, BLOCK_MAGIC, 4);
+    memcpy(at + 4, box, 8);
+    memcpy(at + 12, object, OBJECT_ID_BYTES);
+    memcpy(at + 12 + OBJECT_ID_BYTES, &offset, 8);
+    return places->piece < n;
+}
+
 /* ---- parts ---- */
 
 static uint64_t part_bytes(const struct blocks *b, size_t index)
@@ -70,16 +99,9 @@ static uint64_t part_bytes(const struct blocks *b, size_t index)
 static void part_id(struct part *p)
 {
     struct blocks *b = p->s->blocks;
-    char *at = b->ids[p->index].bytes;
-    uint64_t box[2], offset = htole64(p->offset), crc = htole64(p->load.crc64);
+    uint64_t crc = htole64(p->load.crc64);
 
-    static_assert(BLOCK_ID_BYTES == 4 + 8 + OBJECT_ID_BYTES + 8 + 8, "one length for all");
-    cache_box_uuid(p->s->upstream->conf.cache, box);
-    memcpy(at, BLOCK_MAGIC, 4);
-    memcpy(at + 4, box, 8);
-    memcpy(at + 12, p->object, OBJECT_ID_BYTES);
-    memcpy(at + 28, &offset, 8);
-    memcpy(at + 36, &crc, 8);
+    memcpy(b->ids[p->index].bytes + BLOCK_PLACE_BYTES, &crc, 8);
     b->known[p->index] = true;
 }
 
@@ -151,13 +173,14 @@ static void part_pause_over(struct timer *timer)
     completion_post(&container_of(timer, struct part, pause)->op.done, 0);
 }
 
-/* A lost answer to Put Block is no matter: the same id with the same bytes again. */
+/* A lost answer to Put Block is no matter: the same id with the same bytes again. A part that sleeps
+ * keeps its buffer, of which all accounts together have few: a longer pause is the queue's. */
 static struct next part_again(struct part *p, struct span reason, uint64_t after_ns)
 {
     struct sending *s = p->s;
 
     if (++p->attempts == BLOCK_ATTEMPTS_MAX || s->remote->breaker.state != BREAKER_CLOSED ||
-        s->upstream->stopping)
+        s->upstream->stopping || after_ns > BLOCK_PAUSE_MAX_NS)
         return part_failed(p, VERDICT_RETRY, reason, after_ns);
     atomic_fetch_add_explicit(&s->remote->stats.retries, 1, memory_order_relaxed);
     if (!after_ns)
@@ -199,21 +222,6 @@ static void part_free(struct op *op)
     free(p);
 }
 
-static void part_place(struct part *p)
-{
-    struct blocks *b = p->s->blocks;
-    uint64_t start = p->index * b->block_bytes;
-    const struct piece *pieces;
-    size_t n = blob_pieces(p->s->upload->blob, &pieces);
-
-    while (b->piece < n && b->piece_start + pieces[b->piece].length <= start)
-        b->piece_start += pieces[b->piece++].length;
-    if (b->piece == n)
-        return; /* located by its record alone: box, offset and CRC tell it */
-    object_id_bytes(pieces[b->piece].object, p->object);
-    p->offset = pieces[b->piece].offset + (start - b->piece_start);
-}
-
 static void part_start(struct sending *s)
 {
     struct part *p = xcalloc(1, sizeof(*p));
@@ -221,7 +229,9 @@ static void part_start(struct sending *s)
     p->s = s;
     p->index = s->blocks->next++;
     p->pause.fn = part_pause_over;
-    part_place(p);
+    if (!s->blocks->known[p->index])
+        (void)place_print(s->upstream->conf.cache, &s->blocks->places,
+                          p->index * s->blocks->block_bytes, s->blocks->ids[p->index].bytes);
     s->blocks->running++;
     op_init(&p->op, s->op.done.loop, part_free);
     op_start(&p->op, GO(part_load));
@@ -269,8 +279,8 @@ struct next blocks_start(struct sending *s)
     if (!b)
         return sending_held(s, SPAN("longer than 50 000 blocks of the configured size"));
     s->blocks = b;
-    b->next = b->piece = 0;
-    b->piece_start = 0;
+    b->next = 0;
+    b->places = (struct places){.blob = s->upload->blob};
     b->verdict = VERDICT_DONE;
     staged_list_free(b->there);
     b->there = staged_list_new();
@@ -353,13 +363,24 @@ static struct next blocks_confirmed(struct op *op)
     return sending_confirmed(SENDING(op));
 }
 
-bool blocks_match(const struct blocks *blocks, const struct block_name *names, size_t count)
+bool blocks_match(const struct sending *s, const struct block_name *names, size_t count)
 {
-    if (count != blocks->count)
+    struct places places = {.blob = s->upload->blob};
+    const struct blocks *b = s->blocks;
+    uint64_t length = blob_record(places.blob)->length, bytes = s->upstream->conf.block_bytes;
+
+    if (!length || count != (length + bytes - 1) / bytes)
         return false;
-    for (size_t i = 0; i < count; i++)
-        if (!blocks->known[i] || !span_eq(names[i].id, id_span(blocks, i)) ||
-            names[i].bytes != part_bytes(blocks, i))
+    for (size_t i = 0; i < count; i++) {
+        char place[BLOCK_PLACE_BYTES];
+        bool placed = place_print(s->upstream->conf.cache, &places, i * bytes, place);
+        bool known = b && b->known[i];
+
+        if (names[i].bytes != MIN(bytes, length - i * bytes) ||
+            names[i].id.len != BLOCK_ID_BYTES || (!placed && !known) ||
+            memcmp(names[i].id.base, place, sizeof(place)) ||
+            (known && !span_eq(names[i].id, id_span(b, i))))
             return false;
+    }
     return true;
 }

@@ -167,6 +167,13 @@ static size_t key_room(const struct flight_key *key)
     return room;
 }
 
+struct span flight_key_print(const struct flight_key *key, struct arena *arena)
+{
+    char *text = arena_alloc(arena, key_room(key));
+
+    return span_from(text, key_print(key, text));
+}
+
 static struct flight **bucket_of(struct upstream *upstream, struct span key)
 {
     uint64_t hash = 0xcbf29ce484222325ULL; /* FNV-1a */

@@ -11,6 +11,7 @@
 #ifndef UPSTREAM_CALL_H
 #define UPSTREAM_CALL_H
 
+#include "base/arena.h"
 #include "base/loop.h"
 #include "cache/cache.h"
 
@@ -63,6 +64,7 @@ struct flight_key {
     uint64_t number;
     struct span part[4];
 };
+struct span flight_key_print(const struct flight_key *key, struct arena *arena);
 bool flight_join(struct upstream *upstream, const struct flight_key *key, struct call *call);
 /* call may be NULL: nobody waits (yet). */
 void flight_init(struct flight *flight, struct upstream *upstream, const struct flight_key *key,

@@ -77,7 +77,7 @@ static struct next lookup_answered(struct op *op)
     struct container_record record;
     int wan_err = op->done.err, err = -EPROTO;
 
-    if (!wan_err && l->wan.answer.status == 404)
+    if (!wan_err && answer_absent(&l->wan))
         return lookup_learn(l, NULL);
     if (!wan_err && wan_answer_ok(&l->wan.answer)) {
         if (answer_container(&l->wan, &record))

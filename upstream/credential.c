@@ -132,6 +132,15 @@ static void add_canonical_headers(struct text *text, const struct signable *what
     }
 }
 
+static struct span lower_copy(struct arena *arena, struct span s)
+{
+    char *copy = arena_alloc(arena, s.len + 1);
+
+    for (size_t i = 0; i < s.len; i++)
+        copy[i] = lower(s.base[i]);
+    return span_from(copy, s.len);
+}
+
 static void add_canonical_resource(struct text *text, struct span account,
                                    const struct signable *what)
 {
@@ -140,8 +149,9 @@ static void add_canonical_resource(struct text *text, struct span account,
     text_add(text, SPAN("/"));
     text_add(text, account);
     text_add(text, what->path.len ? what->path : SPAN("/"));
-    if (what->query_count)
-        memcpy(sorted, what->query, what->query_count * sizeof(*sorted));
+    for (unsigned i = 0; i < what->query_count; i++) /* startFrom is signed as startfrom */
+        sorted[i] = (struct pair){lower_copy(text->arena, what->query[i].name),
+                                  what->query[i].value};
     qsort(sorted, what->query_count, sizeof(*sorted), compare_query);
     for (unsigned i = 0; i < what->query_count; i++) {
         bool repeated = i && span_eq(sorted[i].name, sorted[i - 1].name);

@@ -6,7 +6,7 @@
 #include "base/arena.h"
 #include "cache/cache.h"
 
-/* What SharedKey signs. Spans as sent; query values decoded, names lower-case. */
+/* What SharedKey signs. Spans as sent; query values decoded. */
 struct signable {
     struct span method, path;
     const struct pair *query;

@@ -53,6 +53,7 @@ int answer_blob(const struct wan *wan, struct blob_record *ret) must_check; /* 2
 int answer_container(const struct wan *wan, struct container_record *ret) must_check;
 /* "bytes a-b/total" of a 206; a 200 is all of it. */
 int answer_range(const struct wan *wan, struct range *ret, uint64_t *total) must_check;
+bool answer_absent(const struct wan *wan); /* the service says that there is no such thing */
 uint64_t answer_retry_after_ns(const struct wan *wan); /* 0: none said */
 /* For operators: "409 SnapshotsPresent" or what the transport said; in the arena. */
 struct span answer_reason(struct wan *wan, int err);

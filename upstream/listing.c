@@ -1,9 +1,12 @@
 /* upstream/listing.c - one page of List Blobs into the cache, for a gap that begins at any name.
  *
  * The cloud goes on from opaque markers, the cache from names. Three ways to get to gap.from, in
- * order: 1 the marker the cloud gave with the page that ended there (kept in a table, may be gone)
- *   2 startFrom= (a service that knows it); one that ignores it shows by rows below it, and is not
+ * order:
+ *   1 startFrom= (a service that knows it); one that ignores it shows by rows below it, and is not
  *     asked again
+ *   2 the marker the cloud gave with the page that ended there (kept in a table, may be gone). A
+ *     marker may stand for the next name as of then, and what was created before that name since
+ *     would be missed: it is used while it is young
  *   3 page by page from the beginning; what is passed is learned too
  * Steps: send -> answered -> learned, again while the page ends before gap.from or brought no rows.
  */
@@ -20,6 +23,7 @@
 #define LIST_PAUSE_MIN_NS (50 * NS_PER_MS)
 #define LIST_PAUSE_MAX_NS NS_PER_SEC
 #define MARKERS_MAX       1024
+#define MARKER_AGE_MAX_NS (10 * NS_PER_SEC)
 
 /* ---- markers: direct-mapped; a lost one costs a walk, never an error ---- */
 
@@ -27,6 +31,7 @@ struct markers {
     struct marker {
         char *key, *text;
         size_t key_bytes, text_bytes;
+        uint64_t since_ns; /* monotonic */
     } at[MARKERS_MAX];
 };
 
@@ -60,7 +65,8 @@ static struct span marker_get(struct markers *markers, struct span key)
 {
     struct marker *m = marker_at(markers, key);
 
-    if (!m->key || !span_eq(span_from(m->key, m->key_bytes), key))
+    if (!m->key || !span_eq(span_from(m->key, m->key_bytes), key) ||
+        clock_mono_ns() - m->since_ns > MARKER_AGE_MAX_NS)
         return (struct span){NULL, 0};
     return span_from(m->text, m->text_bytes);
 }
@@ -79,7 +85,7 @@ static void marker_put(struct markers *markers, struct span key, struct span tex
 
     free(m->key);
     free(m->text);
-    *m = (struct marker){dup_bytes(key), dup_bytes(text), key.len, text.len};
+    *m = (struct marker){dup_bytes(key), dup_bytes(text), key.len, text.len, clock_mono_ns()};
 }
 
 /* ---- the page ---- */
@@ -91,7 +97,7 @@ struct listing {
     struct list_gap gap; /* owned */
     struct arena *arena;
     struct span container, page_from, marker;
-    bool start_from; /* this request asked with startFrom */
+    bool start_from; /* this request asks with startFrom=page_from */
     struct asked asked;
     bool asking;
     struct wan wan;
@@ -107,11 +113,15 @@ static struct next listing_send(struct op *op);
 static struct next listing_answered(struct op *op);
 static struct next listing_learned(struct op *op);
 
+/* Container ids are of the box, not of an account. `from` may end in a NUL: "a" and what follows
+ * it are two places. */
 static struct span marker_key(struct listing *l, struct span from)
 {
-    return arena_printf(l->arena, "%u/%llu/%zu/%.*s/%.*s/%.*s", l->remote->account->id,
-                        (unsigned long long)l->gap.container, l->gap.prefix.len,
-                        SPAN_FMT(l->gap.prefix), SPAN_FMT(l->gap.delimiter), SPAN_FMT(from));
+    struct flight_key key = {.kind = 'm',
+                             .number = l->gap.container,
+                             .part = {l->gap.prefix, l->gap.delimiter, from}};
+
+    return flight_key_print(&key, l->arena);
 }
 
 static int listing_body(struct wan *wan, struct span bytes)
@@ -141,7 +151,7 @@ static struct next listing_send(struct op *op)
     if (l->marker.len)
         wan_query(wan, "marker", l->marker);
     else if (l->start_from)
-        wan_query(wan, "startFrom", l->gap.from);
+        wan_query(wan, "startFrom", l->page_from);
     wan->on_body = listing_body;
     if (l->asking)
         cache_ask_end(cache, &l->asked);
@@ -164,6 +174,30 @@ static void listing_from_start(struct listing *l)
     l->marker = (struct span){NULL, 0};
     l->page_from = l->gap.prefix;
     l->start_from = false;
+}
+
+/* startFrom is inclusive, and no URL may hold a NUL: from "the first name after a" it is "a". */
+static struct span without_nul(struct span from)
+{
+    return span_from(from.base, from.len - (from.len && !from.base[from.len - 1]));
+}
+
+static void listing_place(struct listing *l)
+{
+    l->page_from = l->gap.from;
+    l->marker = (struct span){NULL, 0};
+    l->start_from = false;
+    if (span_cmp(l->gap.from, l->gap.prefix) <= 0)
+        return; /* the beginning: the first page has it */
+    if (!l->remote->start_from_ignored) {
+        l->page_from = without_nul(l->gap.from);
+        l->start_from = true;
+        return;
+    }
+    l->marker = arena_copy(
+        l->arena, marker_get(l->flight.upstream->markers, marker_key(l, l->gap.from)));
+    if (!l->marker.len)
+        listing_from_start(l);
 }
 
 static struct next listing_learn(struct listing *l)
@@ -201,7 +235,7 @@ static struct next listing_parsed(struct listing *l)
         return listing_end(l, -EPROTO);
     if (below && l->start_from) { /* ignored: this was the first page of all */
         l->remote->start_from_ignored = true;
-        listing_from_start(l);
+        listing_place(l);
         return GO(listing_send);
     }
     (void)list_page_rows(l->page, &n);
@@ -231,11 +265,10 @@ static struct next listing_answered(struct op *op)
 
     if (!wan_err && wan_answer_ok(&l->wan.answer))
         return listing_parsed(l);
-    if (!wan_err && status == 404)
+    if (!wan_err && answer_absent(&l->wan))
         return listing_end(l, -ENOENT); /* the container's own lookup will learn it */
     if (!wan_err && status == 400 && (l->marker.len || l->start_from) && !l->restarted) {
-        l->restarted = true;
-        l->remote->start_from_ignored |= l->start_from; /* or the marker has expired */
+        l->restarted = true; /* the marker has expired, or no URL may say this name */
         listing_from_start(l);
         return GO(listing_send);
     }
@@ -279,19 +312,6 @@ static void listing_free(struct op *op)
 }
 
 /* ---- starting ---- */
-
-static void listing_place(struct listing *l)
-{
-    struct span marker = marker_get(l->flight.upstream->markers, marker_key(l, l->gap.from));
-
-    l->page_from = l->gap.from;
-    if (span_cmp(l->gap.from, l->gap.prefix) <= 0)
-        return; /* the beginning: the first page has it */
-    l->marker = arena_copy(l->arena, marker);
-    l->start_from = !l->marker.len && !l->remote->start_from_ignored;
-    if (!l->marker.len && !l->start_from)
-        listing_from_start(l);
-}
 
 static void listing_start(struct upstream *upstream, const struct flight_key *key,
                           struct container *container, struct remote *remote, struct call *call)

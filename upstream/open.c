@@ -194,7 +194,7 @@ static struct next open_headed(struct op *op)
         record.checked_ns = o->asked.wall_ns;
         return open_learn(o, &record);
     }
-    if (!o->wan_err && status == 404)
+    if (!o->wan_err && answer_absent(&o->wan))
         return open_absent(o);
     if (!o->wan_err && status == 416 && open_with_bytes(o)) {
         o->no_range = true; /* empty, or shorter than what was asked for */

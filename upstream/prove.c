@@ -1,9 +1,10 @@
 /* upstream/prove.c - a condition of ours failed: a foreign change, or our own success whose answer
  * was lost?
  *
- * Ours, when the cloud's blob is what this entry would have made of it: for blocks the committed
- * list is exactly our ids; else length, MD5, content headers and metadata are equal. If it is not
- * ours, the contract says what happens: hold, ours (again, without the condition) or theirs. Steps:
+ * Ours, when the cloud's blob is what this entry would have made of it: length, content headers and
+ * metadata are equal, and so are the bytes, also where the entry changes none: by MD5, or because the
+ * committed list is exactly our ids. If it is not ours, the contract says what happens: hold, ours
+ * (again, without the condition) or theirs. Steps:
  * start (HEAD) -> headed [-> list -> listed] -> proved or foreign. */
 #include "upstream/upload.h"
 
@@ -74,21 +75,28 @@ static bool same_bytes(struct sending *s, const struct blob_record *ours,
     return span_eq(span_from(sum, MD5_BYTES), theirs->content_md5);
 }
 
-static bool same_outcome(struct sending *s, const struct blob_record *theirs)
+static bool same_description(const struct blob_record *ours, const struct blob_record *theirs)
+{
+    return ours->length == theirs->length && same_headers(ours, theirs) &&
+           same_metadata(ours, theirs);
+}
+
+enum bytes { BYTES_SAME, BYTES_OTHER, BYTES_BY_BLOCKS };
+
+/* A foreign overwrite may well have our length and headers: equal shards of a checkpoint have. */
+static enum bytes compare_bytes(struct sending *s, const struct blob_record *theirs)
 {
     const struct blob_record *ours = blob_record(s->upload->blob);
 
-    switch (s->upload->kind) {
-    case UPLOAD_CONTENT:
-        return same_headers(ours, theirs) && same_metadata(ours, theirs) &&
-               (s->blocks ? ours->length == theirs->length : same_bytes(s, ours, theirs));
-    case UPLOAD_PROPERTIES:
-        return ours->length == theirs->length && same_headers(ours, theirs);
-    case UPLOAD_METADATA:
-        return ours->length == theirs->length && same_metadata(ours, theirs);
-    default:
-        return false;
-    }
+    if (s->upload->kind == UPLOAD_CONTENT && !s->blocks)
+        return same_bytes(s, ours, theirs) ? BYTES_SAME : BYTES_OTHER;
+    if (s->upload->kind == UPLOAD_CONTENT)
+        return BYTES_BY_BLOCKS;
+    if (!ours->length)
+        return BYTES_SAME;
+    if (!ours->content_md5.len)
+        return BYTES_BY_BLOCKS;
+    return span_eq(ours->content_md5, theirs->content_md5) ? BYTES_SAME : BYTES_OTHER;
 }
 
 /* ---- what follows ---- */
@@ -149,15 +157,23 @@ static struct next prove_headed(struct op *op)
 
     if (op->done.err || s->wan.answer.status >= 500)
         return sending_retry(s, arena_copy(s->arena, answer_reason(&s->wan, op->done.err)), 0);
-    if (s->wan.answer.status == 404)
+    if (answer_absent(&s->wan))
         return foreign(s, (struct span){NULL, 0});
     if (!wan_answer_ok(&s->wan.answer))
         return sending_judge(s, 0, FINISH);
     if (answer_blob(&s->wan, &theirs))
         return sending_retry(s, SPAN("the cloud's answer makes no sense"), 0);
-    if (!same_outcome(s, &theirs))
-        return foreign(s, arena_copy(s->arena, theirs.cloud_etag));
-    return s->blocks ? prove_blocks(s) : proved(s);
+    s->headed_etag = arena_copy(s->arena, theirs.cloud_etag);
+    if (!same_description(blob_record(s->upload->blob), &theirs))
+        return foreign(s, s->headed_etag);
+    switch (compare_bytes(s, &theirs)) {
+    case BYTES_SAME:
+        return proved(s);
+    case BYTES_BY_BLOCKS:
+        return prove_blocks(s);
+    default:
+        return foreign(s, s->headed_etag);
+    }
 }
 
 static struct next prove_listed(struct op *op)
@@ -168,12 +184,16 @@ static struct next prove_listed(struct op *op)
 static struct next prove_list_parsed(struct op *op) /* its ETag is of the blob it lists */
 {
     struct sending *s = SENDING(op);
-    struct span etag = arena_copy(s->arena, wan_answer_header(&s->wan.answer, SPAN("etag")));
+    struct span etag = wan_answer_header(&s->wan.answer, SPAN("etag"));
     const struct block_name *names;
     size_t n;
 
     if (staged_list_end(s->proof))
         return sending_retry(s, SPAN("the cloud's block list is broken"), 0);
     names = staged_list_get(s->proof, true, &n);
-    return blocks_match(s->blocks, names, n) ? proved(s) : foreign(s, etag);
+    if (!blocks_match(s, names, n))
+        return foreign(s, s->headed_etag);
+    if (!span_eq(etag, s->headed_etag))
+        return sending_retry(s, SPAN("the cloud's version changed while it was looked at"), 0);
+    return proved(s);
 }

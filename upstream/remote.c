@@ -31,7 +31,8 @@ struct remote *remote_new(const struct account *account, struct client *client,
     remote->conf = *conf;
     if (!remote->conf.connections)
         remote->conf.connections = REMOTE_CONNECTIONS_DEF;
-    remote->conf.connections = MAX(remote->conf.connections, REMOTE_READS_RESERVED + 1);
+    remote->conf.connections = MAX(remote->conf.connections,
+                                   MAX(REMOTE_READS_RESERVED, REMOTE_UPLOADS_RESERVED) + 1);
     if (!remote->conf.connect_timeout_ms)
         remote->conf.connect_timeout_ms = CONNECT_TIMEOUT_DEF_MS;
     if (!remote->conf.stall_timeout_ms)
@@ -119,8 +120,10 @@ static bool may_run(const struct remote *remote, enum wan_priority priority)
 {
     if (!remote->waiting[priority].count || remote->running_count >= remote->conf.connections)
         return false;
-    return priority != WAN_UPLOAD ||
-           remote->running_uploads < remote->conf.connections - REMOTE_READS_RESERVED;
+    if (priority == WAN_UPLOAD)
+        return remote->running_uploads < remote->conf.connections - REMOTE_READS_RESERVED;
+    return remote->running_count - remote->running_uploads <
+           remote->conf.connections - REMOTE_UPLOADS_RESERVED;
 }
 
 static void remote_pump(struct remote *remote)
@@ -140,7 +143,7 @@ void remote_queue(struct remote *remote, struct wan *request)
     remote_pump(remote);
 }
 
-static bool is_wan_failure(int err)
+bool is_wan_failure(int err)
 {
     return err == -EHOSTUNREACH || err == -ETIMEDOUT || err == -ECONNRESET;
 }
@@ -159,6 +162,7 @@ static void breaker_told(struct remote *remote, const struct wan *request, int e
     if (was_closed == (remote->breaker.state == BREAKER_CLOSED))
         return;
     if (was_closed && remote->breaker.state == BREAKER_OPEN) {
+        remote->lost_ns = clock_mono_ns();
         log_warn("the cloud does not answer", KV_SPAN("account", remote->account->name),
                  KV_STR("why", request->failure));
         STAT_GAUGE_ADD(upstream_breakers_open, 1);

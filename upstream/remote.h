@@ -13,6 +13,8 @@
 #define AZURE_VERSION          "2023-11-03" /* startFrom, CRC64 both ways; Azurite knows it */
 #define REMOTE_CONNECTIONS_DEF 32
 #define REMOTE_READS_RESERVED  4 /* connections uploads leave to reads */
+/* ... and reads to uploads: cold reading may go on for hours, and the dirty mark fills meanwhile. */
+#define REMOTE_UPLOADS_RESERVED 4
 #define CONNECT_TIMEOUT_DEF_MS 5000
 #define STALL_TIMEOUT_DEF_MS   30000
 
@@ -33,6 +35,7 @@ struct remote {
     struct credential *credential;
     struct remote_conf conf;
     struct breaker breaker;
+    uint64_t lost_ns;   /* monotonic: the breaker has opened last; 0: never */
     struct span origin; /* scheme://host[:port] */
     struct span base;   /* path of the endpoint, "" or /account */
     char *ca_file;      /* NULL: the system's */
@@ -59,6 +62,9 @@ struct remote *remote_free(struct remote *remote); /* no request may be started;
 /* The cloud did not give the check that was asked for: the next weaker one from now on. */
 void remote_lower_check(struct remote *remote, enum range_check asked);
 void remote_cancel_all(struct remote *remote); /* shutdown: every started request ends */
+
+/* Nobody was reached, or not to the end; else what came made no sense, or we ended it. */
+bool is_wan_failure(int err);
 
 /* wan.c's. */
 void remote_queue(struct remote *remote, struct wan *request);

@@ -43,6 +43,7 @@ struct sending {
     struct load load;
     struct blocks *blocks;
     struct staged_list *proof; /* committed, prove.c */
+    struct span headed_etag;   /* of the version looked at, prove.c */
     unsigned restages;
     struct name theirs; /* superseded: what to ask the cloud for afterwards */
     struct {
@@ -76,8 +77,9 @@ struct next prove_start(struct sending *s);
 struct next blocks_start(struct sending *s);
 struct next blocks_commit(struct sending *s);
 void blocks_free(struct blocks *blocks); /* NULL is fine */
-/* Are these committed blocks, in order, exactly ours? */
-bool blocks_match(const struct blocks *blocks, const struct block_name *names, size_t count);
+/* Are these committed blocks, in order, exactly those this version goes up as? Objects never change,
+ * so box, object and offset tell without reading a byte; where a CRC is known it counts as well. */
+bool blocks_match(const struct sending *s, const struct block_name *names, size_t count);
 struct next upload_resend(struct sending *s); /* from the beginning, in the same attempt */
 
 #endif

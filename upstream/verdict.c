@@ -17,6 +17,11 @@ static const struct {
 static const char *const names[] = {"done",    "retry",    "wait", "reconnect",
                                     "restage", "conflict", "held"};
 
+static bool code_matches(const char *row, struct span code)
+{
+    return !*row || (*row == '-' ? !code.len : span_eq(code, span_of(row)));
+}
+
 static bool status_matches(int row, int status)
 {
     return row == 0 || row == status || (row < 10 && row == status / 100);
@@ -26,7 +31,7 @@ enum verdict verdict_of(enum upload_operation operation, int status, struct span
 {
     for (size_t i = 0; i < countof(rows); i++)
         if ((rows[i].operations & operation) && status_matches(rows[i].status, status) &&
-            (!*rows[i].code || span_eq(code, span_of(rows[i].code))))
+            code_matches(rows[i].code, code))
             return rows[i].verdict;
     return VERDICT_HELD; /* not reached: the last row matches all */
 }

@@ -15,6 +15,7 @@
 
 #define RECEIVE_BUFFER_BYTES (256L << 10)
 #define SEND_BUFFER_BYTES    (256L << 10)
+#define DNS_KEPT_SECONDS     300L
 
 static const struct span method_names[] = {SPAN("GET"), SPAN("HEAD"), SPAN("PUT"), SPAN("DELETE")};
 
@@ -285,11 +286,29 @@ static void set_transport(struct wan *request)
     curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L); /* ".." and "//" are legal in blob names */
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER_BYTES);
+    /* A name server that does not answer costs its resolver thread, not ours: without it curl joins
+     * that thread when the connect timeout is over, and all accounts stand meanwhile. */
+    curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+    curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, DNS_KEPT_SECONDS);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)conf->connect_timeout_ms);
     curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
     curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)((conf->stall_timeout_ms + 999) / 1000));
     if (request->remote->ca_file)
         curl_easy_setopt(easy, CURLOPT_CAINFO, request->remote->ca_file);
+}
+
+/* After an outage kept connections may be dead without a word (a firewall has forgotten them) and
+ * would cost a stall each: the probe makes its own, and none from before is used again. */
+static void set_freshness(struct wan *request)
+{
+    const struct remote *remote = request->remote;
+    uint64_t since_ns = clock_mono_ns() - remote->lost_ns;
+
+    if (remote->breaker.state == BREAKER_PROBING)
+        curl_easy_setopt(request->easy, CURLOPT_FRESH_CONNECT, 1L);
+    if (remote->lost_ns)
+        curl_easy_setopt(request->easy, CURLOPT_MAXLIFETIME_CONN,
+                         (long)MAX(since_ns / NS_PER_SEC, 1));
 }
 
 static void set_callbacks(struct wan *request)
@@ -312,6 +331,7 @@ void wan_send(struct wan *request)
     wan_sign(request);
     request->easy = client_easy_get(client);
     set_transport(request);
+    set_freshness(request);
     set_method(request);
     set_callbacks(request);
     request->header_list = header_list(request);

@@ -2,6 +2,10 @@
  * in one post whatever the network does. Against the scripted cloud, on the client's own loop. */
 #include "tests/unit/unit.h"
 
+#include <dlfcn.h>
+#include <netdb.h>
+#include <semaphore.h>
+
 #include "base/clock.h"
 #include "tests/support/fake_cloud.h"
 #include "upstream/remote.h"
@@ -238,6 +242,22 @@ static void test_client__refuses_at_once_when_nobody_is_there_and_recovers(void 
     run_close(&run);
 }
 
+static void test_client__a_probe_makes_a_connection_of_its_own(void **state)
+{
+    struct run run;
+    struct wan request = {0};
+
+    run_open(&run, NULL);
+    assert_int_equal(one_get(&run, &request, NULL), 0);
+    for (int i = 0; i < BREAKER_FAILURES; i++)
+        breaker_failed(&run.remote->breaker);
+    run.remote->breaker.until_ns = 0;
+    assert_int_equal(one_get(&run, &request, NULL), 0); /* the kept one may be dead */
+    assert_int_equal(fake_cloud_request(run.cloud, "GET", "", 1)->connection, 1);
+    wan_done(&request);
+    run_close(&run);
+}
+
 static void test_client__uploads_leave_room_for_reads(void **state)
 {
     struct run run;
@@ -268,6 +288,36 @@ static void test_client__uploads_leave_room_for_reads(void **state)
     run_close(&run);
 }
 
+static void test_client__reads_leave_room_for_uploads(void **state)
+{
+    struct run run;
+    struct wan reads[10] = {0}, upload = {0};
+    struct wait waits[10], wait;
+
+    run_open(&run, NULL);
+    run.answer.stall = true;
+    for (unsigned i = 0; i < countof(reads); i++) {
+        wan_init(&reads[i], run.remote, WAN_GET, WAN_READ);
+        wan_path(&reads[i], SPAN("ctr"), SPAN("b"));
+        wait_init(&run, &waits[i]);
+        wan_start(&reads[i], &waits[i].done);
+    }
+    assert_int_equal(run.remote->running_count, 6 - REMOTE_UPLOADS_RESERVED);
+    wan_init(&upload, run.remote, WAN_PUT, WAN_UPLOAD);
+    wan_path(&upload, SPAN("ctr"), SPAN("b"));
+    wait_init(&run, &wait);
+    wan_start(&upload, &wait.done);
+    assert_int_equal(upload.state, WAN_RUNNING);
+    remote_cancel_all(run.remote);
+    assert_int_equal(wait_for(&run, &wait), -ECANCELED);
+    for (unsigned i = 0; i < countof(reads); i++) {
+        assert_int_equal(wait_for(&run, &waits[i]), -ECANCELED);
+        wan_done(&reads[i]);
+    }
+    wan_done(&upload);
+    run_close(&run);
+}
+
 static void test_client__no_connection_is_unreachable(void **state)
 {
     struct run run;
@@ -280,6 +330,69 @@ static void test_client__no_connection_is_unreachable(void **state)
     run_close(&run);
 }
 
+/* The resolver as curl sees it: one name is never answered, until the test has seen enough. */
+static sem_t resolver_asked, resolver_goes, resolver_gone;
+
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+                struct addrinfo **ret)
+{
+    int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+
+    if (node && strcmp(node, "never.test") == 0) {
+        sem_post(&resolver_asked);
+        sem_wait(&resolver_goes);
+        sem_post(&resolver_gone);
+        return EAI_AGAIN;
+    }
+    *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+    return real(node, service, hints, ret);
+}
+
+static void *resolver_release(void *arg) /* what a bug would wait for: not for ever */
+{
+    struct timespec end;
+    bool *late = arg;
+
+    clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_sec += 8;
+    *late = sem_timedwait(&resolver_gone, &end) != 0;
+    for (int i = 0; *late && i < 2; i++)
+        sem_post(&resolver_goes);
+    return NULL;
+}
+
+static void test_client__a_silent_name_server_does_not_hold_the_thread(void **state)
+{
+    struct run run;
+    struct wan request = {0};
+    struct wait wait;
+    pthread_t watchdog;
+    bool late = false;
+
+    sem_init(&resolver_asked, 0, 0);
+    sem_init(&resolver_goes, 0, 0);
+    sem_init(&resolver_gone, 0, 0);
+    run_open(&run, "http://never.test/acct");
+    run.remote->conf.connect_timeout_ms = 50;
+    pthread_create(&watchdog, NULL, resolver_release, &late);
+    assert_int_equal(one_get(&run, &request, NULL), -ETIMEDOUT);
+    wan_init(&request, run.remote, WAN_GET, WAN_READ);
+    wait_init(&run, &wait);
+    wan_start(&request, &wait.done);
+    sem_wait(&resolver_asked); /* the first look-up's */
+    while (sem_trywait(&resolver_asked))
+        client_round(run.client, 1);
+    wan_cancel(&request);
+    assert_int_equal(wait_for(&run, &wait), -ECANCELED);
+    sem_post(&resolver_goes);
+    sem_post(&resolver_goes);
+    pthread_join(watchdog, NULL);
+    assert_false(late);
+    sem_wait(&resolver_gone); /* the other thread of curl's */
+    wan_done(&request);
+    run_close(&run);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -288,8 +401,11 @@ int main(void)
         cmocka_unit_test(test_client__pauses_and_gives_the_same_bytes_again),
         cmocka_unit_test(test_client__every_fault_has_its_error),
         cmocka_unit_test(test_client__refuses_at_once_when_nobody_is_there_and_recovers),
+        cmocka_unit_test(test_client__a_probe_makes_a_connection_of_its_own),
         cmocka_unit_test(test_client__uploads_leave_room_for_reads),
+        cmocka_unit_test(test_client__reads_leave_room_for_uploads),
         cmocka_unit_test(test_client__no_connection_is_unreachable),
+        cmocka_unit_test(test_client__a_silent_name_server_does_not_hold_the_thread),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

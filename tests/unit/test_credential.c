@@ -112,6 +112,26 @@ static void test_credential__sorts_names_as_the_service_does(void **state)
     arena_free(arena);
 }
 
+/* Parameters are signed by lower-case names, and in the order of these: List Blobs has startFrom. */
+static void test_credential__signs_parameters_in_lower_case(void **state)
+{
+    const struct pair sent[] = {{SPAN("restype"), SPAN("container")},
+                                {SPAN("startFrom"), SPAN("Dir/A")},
+                                {SPAN("Comp"), SPAN("list")}};
+    const struct pair meant[] = {{SPAN("comp"), SPAN("list")},
+                                 {SPAN("restype"), SPAN("container")},
+                                 {SPAN("startfrom"), SPAN("Dir/A")}};
+    struct arena *arena = arena_new();
+    struct signable x = {
+        .method = SPAN("GET"), .path = SPAN("/c"), .query = sent, .query_count = 3};
+    struct signable y = x;
+
+    y.query = meant;
+    assert_true(span_eq(shared_key_sign(arena, SPAN("acct"), SPAN("key"), &x),
+                        shared_key_sign(arena, SPAN("acct"), SPAN("key"), &y)));
+    arena_free(arena);
+}
+
 static void write_file(const char *path, const char *text)
 {
     FILE *f = fopen(path, "w");
@@ -154,6 +174,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_credential__signs_as_five_clients_do),
         cmocka_unit_test(test_credential__sorts_names_as_the_service_does),
+        cmocka_unit_test(test_credential__signs_parameters_in_lower_case),
         cmocka_unit_test(test_credential__reads_its_file_again_when_it_changed),
     };
 

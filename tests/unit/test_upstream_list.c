@@ -140,15 +140,22 @@ static void serve(void *arg, const struct fake_request *request, struct fake_ans
     ret->free_body = true;
 }
 
-static int list_once(struct run *run, const char *from)
+static int list_at(struct run *run, struct span from)
 {
     const struct list_gap gap = {
-        .container = 7, .prefix = SPAN(""), .delimiter = SPAN(""), .from = span_of(from)};
+        .container = 7, .prefix = SPAN(""), .delimiter = SPAN(""), .from = from};
     struct awaited wait;
 
     upstream_list(run->upstream, &gap, awaited_init(&wait, run->loop));
     return loop_await(run->poll, &wait);
 }
+
+static int list_once(struct run *run, const char *from)
+{
+    return list_at(run, span_of(from));
+}
+
+#define AFTER_A2 span_from("a2", 3) /* and a NUL: the first name after it */
 
 static void test_upstream_list__goes_on_by_the_clouds_marker(void **state)
 {
@@ -161,14 +168,72 @@ static void test_upstream_list__goes_on_by_the_clouds_marker(void **state)
     assert_int_equal(run.cache->page[0].rows, 3);
     assert_string_equal(run.cache->page[0].names[2], "a2");
     assert_false(run.cache->page[0].to_end);
-    assert_string_equal(run.cache->page[0].to, "a2"); /* and a NUL: the first name after it */
-    upstream_list(run.upstream,
-                  &(struct list_gap){.container = 7, .from = span_from("a2", 3)}, /* "a2\0" */
-                  awaited_init(&(struct awaited){0}, run.loop));
-    RUN_UNTIL(run.cache->pages == 2);
-    assert_non_null(
-        strstr(fake_cloud_request(run.cloud, "GET", "comp=list", 1)->target, "marker=%213"));
+    assert_string_equal(run.cache->page[0].to, "a2"); /* and a NUL */
+    assert_int_equal(list_at(&run, AFTER_A2), 0);
+    assert_int_equal(run.cache->pages, 2);
+    assert_int_equal(fake_cloud_count(run.cloud, "GET", "marker=%213"), 1);
     assert_string_equal(run.cache->page[1].names[0], "a3");
+    run_close(&run);
+}
+
+/* The marker of the page that ended at a2 goes on after it: a gap at a2 itself is another place. */
+static void test_upstream_list__a_marker_is_of_the_place_after_the_last_name(void **state)
+{
+    struct cloud cloud = {0};
+    struct run run;
+
+    run_open(&run, serve, &cloud);
+    assert_int_equal(list_once(&run, ""), 0);
+    assert_int_equal(list_once(&run, "a2"), 0);
+    assert_string_equal(run.cache->page[1].names[0], "a0");
+    assert_string_equal(run.cache->page[1].names[2], "a2");
+    run_close(&run);
+}
+
+static _Atomic uint64_t later_ns;
+
+static uint64_t mono_later(void *arg)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * NS_PER_SEC + (uint64_t)t.tv_nsec + later_ns;
+}
+
+static int64_t wall_now(void *arg)
+{
+    return time(NULL) * (int64_t)NS_PER_SEC;
+}
+
+static void test_upstream_list__an_old_marker_is_not_used(void **state)
+{
+    const struct clock_source source = {mono_later, wall_now, NULL};
+    struct cloud cloud = {0};
+    struct run run;
+
+    clock_set_source(&source);
+    run_open(&run, serve, &cloud);
+    assert_int_equal(list_once(&run, ""), 0);
+    later_ns = 60 * NS_PER_SEC;
+    assert_int_equal(list_at(&run, AFTER_A2), 0);
+    assert_string_equal(run.cache->page[1].names[0], "a0"); /* from the start */
+    run_close(&run);
+    clock_set_source(NULL);
+}
+
+/* Asked where the service knows the name of the first row: that is never old. */
+static void test_upstream_list__start_from_comes_before_a_marker(void **state)
+{
+    struct cloud cloud = {.knows_start_from = true};
+    struct run run;
+
+    run_open(&run, serve, &cloud);
+    assert_int_equal(list_once(&run, ""), 0);
+    assert_int_equal(list_at(&run, AFTER_A2), 0);
+    assert_int_equal(fake_cloud_count(run.cloud, "GET", "marker="), 0);
+    assert_int_equal(fake_cloud_count(run.cloud, "GET", "%00"), 0);
+    assert_string_equal(run.cache->page[1].names[0], "a2");
+    assert_string_equal(run.cache->page[1].names[2], "a4");
     run_close(&run);
 }
 
@@ -205,16 +270,31 @@ static void test_upstream_list__walks_from_the_start_where_it_does_not(void **st
 static void test_upstream_list__an_expired_marker_costs_a_walk(void **state)
 {
     struct cloud cloud = {0};
-    struct awaited wait;
     struct run run;
 
     run_open(&run, serve, &cloud);
     assert_int_equal(list_once(&run, ""), 0);
     cloud.refuses_markers = true;
-    upstream_list(run.upstream, &(struct list_gap){.container = 7, .from = span_from("a2", 3)},
-                  awaited_init(&wait, run.loop));
-    assert_int_equal(loop_await(run.poll, &wait), 0);
+    assert_int_equal(list_at(&run, AFTER_A2), 0);
     assert_string_equal(run.cache->page[run.cache->pages - 1].names[0], "a3");
+    run_close(&run);
+}
+
+static void serve_nonsense(void *arg, const struct fake_request *request, struct fake_answer *ret)
+{
+    ret->status = 200;
+    ret->body = HEAD "<Blob></Name>";
+    ret->body_len = strlen(ret->body);
+}
+
+/* Else it would pass for an outage, and the part that is known for the whole list. */
+static void test_upstream_list__nonsense_is_no_outage(void **state)
+{
+    struct run run;
+
+    run_open(&run, serve_nonsense, NULL);
+    assert_int_equal(list_once(&run, ""), -EPROTO);
+    assert_int_equal(run.cache->pages, 0);
     run_close(&run);
 }
 
@@ -258,7 +338,12 @@ static void serve_container(void *arg, const struct fake_request *request, struc
 {
     ret->status = strstr(request->target, "/none") ? 404 : 200;
     ret->no_body = true;
-    strcpy(ret->headers, "ETag: \"1\"\r\nLast-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n");
+    if (ret->status == 404)
+        strcpy(ret->headers, strstr(request->target, "/none-here")
+                                 ? "Server: gateway\r\n"
+                                 : "x-ms-error-code: ContainerNotFound\r\n");
+    else
+        strcpy(ret->headers, "ETag: \"1\"\r\nLast-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n");
 }
 
 static void test_upstream_list__an_unknown_container_is_looked_up(void **state)
@@ -273,6 +358,9 @@ static void test_upstream_list__an_unknown_container_is_looked_up(void **state)
     upstream_open_container(run.upstream, 1, SPAN("none"), awaited_init(&wait, run.loop));
     assert_int_equal(loop_await(run.poll, &wait), -ENOENT);
     assert_int_equal(run.cache->container_absent, 1);
+    upstream_open_container(run.upstream, 1, SPAN("none-here"), awaited_init(&wait, run.loop));
+    assert_int_equal(loop_await(run.poll, &wait), -EPROTO);
+    assert_int_equal(run.cache->container_absent, 1); /* a 404 of somebody on the way */
     upstream_open_container(run.upstream, 99, SPAN("none"), awaited_init(&wait, run.loop));
     assert_int_equal(loop_await(run.poll, &wait), -ENOENT);
     run_close(&run);
@@ -285,9 +373,13 @@ int main(void)
         cmocka_unit_test(test_upstream_list__prefixes_are_sorted_in_and_the_end_is_known),
         cmocka_unit_test(test_upstream_list__half_a_row_is_no_knowledge),
         cmocka_unit_test(test_upstream_list__goes_on_by_the_clouds_marker),
+        cmocka_unit_test(test_upstream_list__a_marker_is_of_the_place_after_the_last_name),
+        cmocka_unit_test(test_upstream_list__an_old_marker_is_not_used),
+        cmocka_unit_test(test_upstream_list__start_from_comes_before_a_marker),
         cmocka_unit_test(test_upstream_list__uses_start_from_where_the_cloud_knows_it),
         cmocka_unit_test(test_upstream_list__walks_from_the_start_where_it_does_not),
         cmocka_unit_test(test_upstream_list__an_expired_marker_costs_a_walk),
+        cmocka_unit_test(test_upstream_list__nonsense_is_no_outage),
         cmocka_unit_test(test_upstream_list__containers_are_known_after_the_last_page),
         cmocka_unit_test(test_upstream_list__an_unknown_container_is_looked_up),
     };

@@ -205,6 +205,10 @@ static void test_upstream_open__refusals_have_their_errors(void **state)
 
     start(&run, &cloud);
     assert_int_equal(open_once(&run, (struct range){0, 10}, &blob), -EACCES);
+    cloud.status = 404; /* not the service's: nothing is learned */
+    cloud.code = "";
+    assert_int_equal(open_once(&run, (struct range){0, 10}, &blob), -EPROTO);
+    assert_int_equal(run.cache->learned_count, 0);
     cloud.status = 503;
     cloud.code = "ServerBusy";
     assert_int_equal(open_once(&run, (struct range){0, 0}, &blob), -EHOSTUNREACH);
