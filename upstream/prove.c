@@ -2,9 +2,10 @@
  * was lost?
  *
  * Ours, when the cloud's blob is what this entry would have made of it: for blocks the committed
- * list is exactly our ids; else length, MD5, content headers and metadata are equal. If it is not
- * ours, the contract says what happens: hold, ours (again, without the condition) or theirs. Steps:
- * start (HEAD) -> headed [-> list -> listed] -> proved or foreign. */
+ * list is exactly our ids; of a delete, that there is none; else length, MD5, content headers and
+ * metadata are equal. If it is not ours, the contract says what happens: hold, ours (again, without
+ * the condition) or theirs. Steps: start (HEAD) -> headed [-> list -> listed] -> proved or foreign.
+ */
 #include "upstream/upload.h"
 
 #include "base/digest.h"
@@ -118,8 +119,8 @@ static struct next foreign(struct sending *s, struct span etag)
 
 struct next prove_start(struct sending *s)
 {
-    if (!s->upload->blob)
-        return foreign(s, SPAN("another")); /* a delete that was done leaves nothing to find */
+    if (!s->upload->name.blob.len)
+        return foreign(s, SPAN("another"));
     sending_request(s, OP_HEAD, WAN_HEAD, false);
     wan_start(&s->wan, &s->op.done);
     return AWAIT(prove_headed);
@@ -149,13 +150,13 @@ static struct next prove_headed(struct op *op)
 
     if (op->done.err || s->wan.answer.status >= 500)
         return sending_retry(s, arena_copy(s->arena, answer_reason(&s->wan, op->done.err)), 0);
-    if (s->wan.answer.status == 404)
-        return foreign(s, (struct span){NULL, 0});
+    if (s->wan.answer.status == 404) /* what a delete of ours leaves; some check If-Match first */
+        return s->upload->kind == UPLOAD_DELETE ? proved(s) : foreign(s, (struct span){NULL, 0});
     if (!wan_answer_ok(&s->wan.answer))
         return sending_judge(s, 0, FINISH);
     if (answer_blob(&s->wan, &theirs))
         return sending_retry(s, SPAN("the cloud's answer makes no sense"), 0);
-    if (!same_outcome(s, &theirs))
+    if (s->upload->kind == UPLOAD_DELETE || !same_outcome(s, &theirs))
         return foreign(s, arena_copy(s->arena, theirs.cloud_etag));
     return s->blocks ? prove_blocks(s) : proved(s);
 }
