@@ -22,7 +22,7 @@ CONTRACTS = 'contract "here/*" { write = local } contract "*" { write = back }'
 MIB = 1 << 20
 WRITERS = [[f"w{w}/{i}" for i in range(6)] for w in range(3)]
 STAGED, CHAINS = [f"s/{i}" for i in range(4)], ["chain/0", "chain/1"]
-PRESS = [f"p/{i}" for i in range(128)]
+PRESS = [f"press/{i}" for i in range(128)]
 
 # Hits up to which a failpoint may strike: one by chance is drawn. Where few come in the time, or in one start or stop.
 HITS_MAX = {"epoch_begun": 1, "log_slab_taken": 1, "log_slab_begun": 1, "super_before": 3, "super_written": 3,
@@ -34,6 +34,7 @@ HITS_MAX_USUAL = 60
 AT_STOP = {"index_family_flushed", "index_flushed", "log_trimmed"}  # or at a start with much log
 NEEDS_COLD_READS = {"fill_stored"}
 NEEDS_FULL_DEVICES = {"evicted", "record_moved", "compacted"}
+NEEDS_SPARSE_SLABS = {"record_moved", "compacted"}
 REACHED_WITHIN_S, BEFORE_STOP_S = 8, 0.5
 
 
@@ -174,8 +175,19 @@ class FailpointRun:
         self.world.workload().relieve(PRESS)
         self.world.drain()
 
+    def scatter(self):
+        """The release binary is faster at it."""
+        self.world.box.binary = HEARTH
+        self.world.box.start()
+        self.world.workload().scatter(STAGED)
+        self.world.drain()
+        assert self.world.box.stop() == 0
+        self.world.box.binary = ASAN
+
     def kill_at(self, name, hit):
         begun = time.monotonic()
+        if name in NEEDS_SPARSE_SLABS:
+            self.scatter()
         reached = self.strike(name, hit)
         self.world.judge()
         if name in NEEDS_FULL_DEVICES:

@@ -4,6 +4,7 @@ started. One name belongs to one thread, except those of the chains."""
 import base64
 import random
 import threading
+import time
 import urllib.parse
 import xml.etree.ElementTree as xml
 
@@ -17,6 +18,8 @@ SIZES = [0, 1, 100, 4096, 5000, 20000, 65536, 65537, 70000, 300000, 300000, 1500
 LARGE = [4 * MIB, 4 * MIB + 1, 5 * MIB, 9 * MIB + 5]  # several extents; the last goes to the cloud in blocks
 BLOCK_SIZES = [1, 100, 5000, 40000, 65537, 300000]
 PRESS_BYTES = 4 * MIB
+SMALL_BYTES_MAX = 65536
+SCATTER_RECORDS, SCATTER_KEPT = 1100, 20  # a slab is 65 MiB
 
 
 class Gone(Exception):
@@ -50,7 +53,7 @@ class Session:
         self.connection = None
 
     def path(self, name, query=""):
-        container = LOCAL if name.startswith("p") else CONTAINER
+        container = LOCAL if name.startswith("press") else CONTAINER
         return f"/{container}/{urllib.parse.quote(name)}" + (f"?{query}" if query else "")
 
     def put(self, name, data, **conditions):
@@ -212,6 +215,18 @@ class Workload:
         for name in there[::2] if refused else []:
             self._delete(session, name)
 
+    def scatter(self, names):
+        """Fills more than a slab with small records, of which one in SCATTER_KEPT stays: a sparse slab to compact."""
+        session, filler, end = Session(self.endpoint), "press/scatter", time.monotonic() + 30
+        for i in range(SCATTER_RECORDS):
+            while (answer := session.put_block(filler, block_id(i), bytes(SMALL_BYTES_MAX))).status != 201:
+                assert answer.status == 503 and time.monotonic() < end, answer  # what was deleted is being reaped
+                self.over.wait(0.1)
+            if i % SCATTER_KEPT == 0:
+                self._stage(session, names[i // SCATTER_KEPT % len(names)], 100)
+        assert session.put(filler, b"").status == 201  # its blocks go
+        session.close()
+
     def relieve(self, names):
         """What press wrote goes."""
         session = Session(self.endpoint)
@@ -249,7 +264,10 @@ def judge_box(endpoint, ledger):
     """A box just started, no request under way: every name, every block, every chain."""
     session = Session(endpoint)
     for name in list(ledger.versions):
-        data, etag = session.get(name)
+        try:
+            data, etag = session.get(name)
+        except Gone as e:
+            raise Wrong(f"GET {name}: no whole answer; allowed: {ledger.versions[name]}") from e
         if name.startswith("chain"):
             ledger.judge_chain(name, data, etag, settle=True)
         else:
@@ -264,7 +282,7 @@ def judge_cloud(endpoint, ledger):
     answer = session.request("GET", f"/{CONTAINER}?restype=container&comp=list")
     rows = xml.fromstring(answer.body.lstrip(b"\xef\xbb\xbf")).iter("Blob")
     listed = {row.find("Name").text: int(row.find("Properties/Content-Length").text) for row in rows}
-    model = {name: ledger.state(name) for name in ledger.versions if not name.startswith("p")}
+    model = {name: ledger.state(name) for name in ledger.versions if not name.startswith("press")}
     want = {name: version.size for name, version in model.items() if version.parts is not None}
     if listed != want:
         raise Wrong(f"the cloud lists {listed}; the model is {want}")
