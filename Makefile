@@ -8,7 +8,9 @@ B := build/$(FLAVOUR)
 PKGS := libcurl rocksdb openssl liburing expat libconfuse jansson libzstd
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) libh2o-evloop 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
-CPPFLAGS := -I. -D_GNU_SOURCE -DH2O_USE_LIBUV=0 -DH2O_USE_EPOLL=1 $(PKG_CFLAGS) \
+# Failpoints (base/failpoint.h): where tests/faults kills the process; in no other flavour.
+CPPFLAGS.asan := -DHEARTH_FAILPOINTS
+CPPFLAGS := -I. -D_GNU_SOURCE -DH2O_USE_LIBUV=0 -DH2O_USE_EPOLL=1 $(CPPFLAGS.$(FLAVOUR)) $(PKG_CFLAGS) \
             -DHEARTH_VERSION='"$(shell cat VERSION 2>/dev/null || echo 0.1)"'
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
         -Wno-unused-parameter -Wno-missing-field-initializers

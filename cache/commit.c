@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "cache/entry.h"
 #include "cache/metrics.h"
@@ -210,6 +211,7 @@ static void round_publish(struct committer *c, struct round *round)
     if (!atomic_load(&c->dead) && round_apply(c, round))
         committer_fatal(c, "the index failed: %s; the commit log has everything, so start again",
                         index_error(c->conf.index));
+    FAILPOINT("round_applied");
     dead = atomic_load(&c->dead);
     if (!dead)
         atomic_store(&c->last, round->chain.last);
@@ -218,6 +220,7 @@ static void round_publish(struct committer *c, struct round *round)
     STAT_ADD(commits, records);
     STAT_ADD(commit_groups, records != 0);
     changes_finish(&round->changes, dead ? -EIO : 0);
+    FAILPOINT("round_answered");
     index_kick_if_due(c, round);
     if (records)
         keepers_kick_answered(c);
@@ -240,6 +243,7 @@ static void round_finished(struct committer *c)
         if (c->written.changes.first && !c->failing)
             round_start(c); /* the next flush runs while this round is applied and answered */
         pthread_mutex_unlock(&c->lock);
+        FAILPOINT("round_flushed");
         round_publish(c, &round);
     }
     pthread_mutex_lock(&c->lock);
@@ -268,11 +272,14 @@ static void change_write(struct committer *c, struct change *change)
 static int batch_write(struct committer *c)
 {
     struct change *change;
+    int err;
 
     while (log_batch_bytes(c->log) < LOG_BATCH_BYTES_MAX && (change = change_list_take(&c->taken)))
         change_write(c, change);
     c->written.chain = log_chain(c->log);
-    return log_batch_write(c->log);
+    err = log_batch_write(c->log);
+    FAILPOINT("batch_written");
+    return err;
 }
 
 /* The log is as long as it may be: wait until the index is on disk and old log is free. Refuses

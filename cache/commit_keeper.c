@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 
 #define INDEX_LAG_MS    60000 /* between index flushes while there are commits */
@@ -42,7 +43,9 @@ int index_checkpoint(struct committer *c)
     if (err)
         return err;
     atomic_store(&c->applied_persisted, persisted);
+    FAILPOINT("index_flushed");
     log_trim(c->log, persisted, atomic_load(&c->last));
+    FAILPOINT("log_trimmed");
     return 0;
 }
 
@@ -82,7 +85,9 @@ int answered_write(struct committer *c)
 
     state.epoch = atomic_load(&c->epoch);
     state.answered = atomic_load(&c->last);
+    FAILPOINT("super_before");
     err = slab_super_write(c->conf.slabs, &state);
+    FAILPOINT("super_written");
     if (!err)
         atomic_store(&c->answered, state.answered);
     return err;

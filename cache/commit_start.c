@@ -9,6 +9,7 @@
 
 #include <inttypes.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "cache/entry.h"
 
@@ -304,6 +305,7 @@ int committer_serve(struct committer *committer, char **why)
     if (!err)
         err = log_begin_epoch(c->log, &c->durable, atomic_load(&c->epoch),
                               all & ~atomic_load(&c->fenced), atomic_load(&c->fenced));
+    FAILPOINT("epoch_begun");
     if (!err)
         err = answered_write(c);
     if (err) {

@@ -7,6 +7,7 @@
 #include "cache/content.h"
 
 #include "base/bytes.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "cache/metrics.h"
@@ -25,6 +26,7 @@ struct compact {
 static int compact_flush(struct compact *compact)
 {
     struct change *change = TAKE(compact->change);
+    int err;
 
     compact->change = change_new();
     if (!compact->gathered) {
@@ -32,7 +34,9 @@ static int compact_flush(struct compact *compact)
         return 0;
     }
     compact->gathered = 0;
-    return keeper_commit(compact->cache->content->keeper, change);
+    err = keeper_commit(compact->cache->content->keeper, change);
+    FAILPOINT("compacted");
+    return err;
 }
 
 static int compact_gathered(struct compact *compact)
@@ -120,6 +124,7 @@ static int move_write(struct compact *compact, struct object *object, const stru
     err = keeper_await(keeper, &awaited);
     if (!err)
         commit_wrote(compact->cache->committer, ret->at.device);
+    FAILPOINT("record_moved");
     return err;
 }
 

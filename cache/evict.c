@@ -7,6 +7,7 @@
  * slot is given back when that change is durable and the last reader has dropped the cell (B4). */
 #include "cache/content.h"
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "cache/evict_policy.h"
 #include "cache/metrics.h"
@@ -252,6 +253,7 @@ static int evict_batch(struct cache *cache, uint64_t need)
         return 0;
     }
     err = keeper_commit(cache->content->keeper, change);
+    FAILPOINT("evicted");
     return err < 0 ? err : n;
 }
 

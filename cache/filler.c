@@ -10,6 +10,7 @@
  * to bytes that never arrived; their checksum decides, a mismatch is a miss (reader.c). */
 #include "cache/fill.h"
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "cache/metrics.h"
@@ -312,6 +313,7 @@ static int store_fill(struct filler *filler, struct fill *fill)
         cell->extent.present = 0;
     }
     store_publish(fill, cell, &extent, fresh);
+    FAILPOINT("fill_stored");
     object_commit_extent(fill->object, cell);
     cell_unref(cell);
     return 0;

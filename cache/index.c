@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "base/bytes.h"
+#include "base/failpoint.h"
 #include "cache/metrics.h"
 
 #define APPLIED_KEY        "" /* the empty key, first of each family; no entry may use it */
@@ -485,6 +486,7 @@ int index_batch_write(struct index *index, uint64_t number)
     rocksdb_writebatch_clear(index->batch);
     if (err)
         return index_fail(index, err);
+    FAILPOINT("index_batch_written");
     for (int f = 0; f < FAM_COUNT; f++)
         index->applied[f] = MAX(index->applied[f], number);
     return 0;
@@ -525,6 +527,7 @@ int index_flush(struct index *index)
         rocksdb_flush_cf(index->db, index->flush, index->family[f], &err);
         if (err)
             return index_fail(index, err);
+        FAILPOINT("index_family_flushed");
     }
     return 0;
 }

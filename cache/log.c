@@ -6,6 +6,7 @@
  * most IO_BYTES_MAX. */
 #include "cache/log.h"
 
+#include "base/failpoint.h"
 #include "cache/metrics.h"
 
 #define BUFFER_BYTES (ALIGN_UP(LOG_RECORD_BYTES_MAX, IO_ALIGN) + 2 * IO_BYTES_MAX)
@@ -189,6 +190,7 @@ static void turn(struct log_store *log, uint64_t flushed)
     }
     log->position = IO_ALIGN + LOG_HEAD_BYTES;
     segment_add(log, &segment);
+    FAILPOINT("log_slab_begun");
 }
 
 /* ---- slabs taken ahead ---- */
@@ -211,6 +213,7 @@ static int next_take(struct log_store *log, unsigned device)
     err = slab_take_log(log->slabs, device, &next.slab, &next.generation);
     if (err)
         return err;
+    FAILPOINT("log_slab_taken");
     pthread_mutex_lock(&log->lock);
     surplus = log->next[device].taken; /* committer and indexer took one each */
     if (!surplus)

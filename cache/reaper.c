@@ -9,6 +9,7 @@
 #include "cache/content.h"
 
 #include "base/bytes.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "cache/metrics.h"
 #include "cache/record.h"
@@ -41,10 +42,14 @@ struct reap {
 static int reap_flush(struct reap *reap)
 {
     struct change *change = TAKE(reap->change);
+    int err;
 
     reap->change = change_new();
     reap->bytes = 0;
-    return keeper_commit(reap->cache->content->keeper, change);
+    FAILPOINT("reap_gathered");
+    err = keeper_commit(reap->cache->content->keeper, change);
+    FAILPOINT("reap_committed");
+    return err;
 }
 
 static int reap_grown(struct reap *reap, size_t bytes)

@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "base/crc64.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "cache/metrics.h"
 
@@ -180,8 +181,10 @@ static int slab_write(struct slab_store *store, unsigned device, uint32_t slab, 
 
     if (err == 0)
         err = header_write(store, device, slab, kind, generation);
+    FAILPOINT("slab_header_written");
     if (err == 0 && kind != SLAB_FREE)
         err = d->io->ops->flush(d->io);
+    FAILPOINT("slab_prepared");
     if (err < 0)
         log_warn_limited("cannot prepare a slab: it is not used", KV_STR("device", d->path),
                          KV_UINT("slab", slab), KV_ERR(err));

@@ -314,6 +314,7 @@ int slab_mark_extent(struct slab_store *store, const struct location *at, uint32
 {
     SCOPED_LOCK(&store->lock);
     struct slab *slab = slab_current(store, at);
+    uint32_t end;
 
     assert(!store->serving);
     if (!slab)
@@ -323,6 +324,8 @@ int slab_mark_extent(struct slab_store *store, const struct location *at, uint32
     if ((uint64_t)slab->live + small_bytes(length) > slab_bytes())
         return -EEXIST;
     slab->live += small_bytes(length);
+    end = ALIGN_UP(at->offset + small_bytes(length), IO_ALIGN);
+    slab->next = MAX(slab->next, MIN(end, slab_bytes()));
     return 0;
 }
 
@@ -351,6 +354,21 @@ static uint32_t log_reserve(uint32_t slabs)
     return MIN(MAX(slabs / LOG_SHARE, MIN(LOG_RESERVE_MIN, slabs / 2)), LOG_RESERVE_MAX);
 }
 
+/* The small slab with the most room behind its last live record goes on being appended to. Else
+ * each start would leave one behind with next to nothing in it, and what lives there may not be
+ * able to leave (compact.c): a box that starts often would run out of slabs. What stands behind the
+ * last live record is dead for good: the log was cut, and a record says which object it is. */
+static uint32_t small_emptiest(const struct device *device)
+{
+    uint32_t best = UINT32_MAX;
+
+    for (uint32_t i = 0; i < device->slab_count; i++)
+        if (slab_is(&device->slabs[i], USE_DATA, SLAB_SMALL) &&
+            (best == UINT32_MAX || device->slabs[i].next < device->slabs[best].next))
+            best = i;
+    return best;
+}
+
 void slab_store_serve(struct slab_store *store)
 {
     SCOPED_LOCK(&store->lock);
@@ -362,7 +380,7 @@ void slab_store_serve(struct slab_store *store)
             slab_settle(d, &d->slabs[s]);
         d->log_reserve = log_reserve(d->slab_count);
         d->small_reserve = MIN(MAX(d->slab_count / SMALL_SHARE, 1), SMALL_RESERVE_MAX);
-        d->small_slab = UINT32_MAX;
+        d->small_slab = small_emptiest(d);
         d->run_max = SLAB_BLOCKS;
     }
     store->serving = true;

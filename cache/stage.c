@@ -6,6 +6,7 @@
  * ordered wins. */
 #include "cache/stage.h"
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "cache/names.h"
 
@@ -386,6 +387,7 @@ static int unstage_run(void *arg) /* worker: the object may have to be read */
     object_unlink(change, object, unstage->staged->tick);
     object_unref(object);
     commit_submit(unstage->cache->committer, change);
+    FAILPOINT("block_unstaged");
     return 0;
 }
 
@@ -417,6 +419,7 @@ static void staging_publish(struct change *change, uint64_t commit, int err)
         } else {
             staged->durable = true;
             old = TAKE(staged->replaced);
+            FAILPOINT("block_staged");
         }
     }
     if (old && !staging->stage->gone && !atomic_load(&staging->cache->closing))
@@ -522,6 +525,7 @@ void stage_drop_ended(struct cache *cache, struct stage *stage, int err)
 
     if (!stage)
         return;
+    FAILPOINT("stage_dropped");
     SCOPED_LOCK(&stages->lock);
     if (err) { /* back it comes; what was staged meanwhile fails with everything queued after */
         slot = slot_of(stages, stage->hash, stage->container, stage->blob);

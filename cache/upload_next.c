@@ -7,6 +7,7 @@
  * container for what is in flight to it (U5). Upstream's threads and workers. */
 #include "cache/upload_queue.h"
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "cache/ask.h"
 #include "cache/names.h"
@@ -435,6 +436,7 @@ static void end_begun(struct completion *begun)
         end_container(out, tx);
     else
         end_blob(out, tx);
+    FAILPOINT("upload_confirmed");
     cache_commit(tx, out->done);
 }
 

@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/crc64.h"
+#include "base/failpoint.h"
 
 #define WRITER_PIECES_MAX     4    /* 512 KiB each, per writer */
 #define WRITER_HEADROOM_SHARE 64   /* of all space: for blocks (design section 7) */
@@ -140,6 +141,7 @@ static void parts_reap(struct writer *w)
             struct extent extent = extent_write_end(part->write);
 
             object_add_extent(w->object, &extent);
+            FAILPOINT("extent_written");
         } else {
             extent_write_abort(part->write);
         }
@@ -342,6 +344,7 @@ static void small_start(struct writer *w, struct iobuf *buf)
 
 static void writer_give_object(struct writer *w)
 {
+    FAILPOINT("body_written");
     w->object->crc64 = w->crc;
     w->object->has_crc64 = true;
     for (unsigned i = 0; i < DEVICES_MAX; i++)

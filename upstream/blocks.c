@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/failpoint.h"
 #include "base/text.h"
 
 #define BLOCK_MAGIC        "Hth1"
@@ -344,6 +345,7 @@ struct next blocks_commit(struct sending *s)
 {
     const struct blob_record *record = blob_record(s->upload->blob);
 
+    FAILPOINT("upload_blocks_sent");
     sending_request(s, OP_COMMIT, WAN_PUT, true);
     wan_query(&s->wan, "comp", SPAN("blocklist"));
     record_to_headers(&s->wan, record);

@@ -1,10 +1,10 @@
 /* upstream/prove.c - a condition of ours failed: a foreign change, or our own success whose answer
  * was lost?
  *
- * Ours, when the cloud's blob is what this entry would have made of it: length, content headers and
- * metadata are equal, and so are the bytes, also where the entry changes none: by MD5, or because the
- * committed list is exactly our ids. If it is not ours, the contract says what happens: hold, ours
- * (again, without the condition) or theirs. Steps:
+ * Ours, when the cloud's blob is what this entry would have made of it: of a delete, that there is
+ * none; else length, content headers and metadata are equal, and so are the bytes, also where the
+ * entry changes none: by MD5, or because the committed list is exactly our ids. If it is not ours,
+ * the contract says what happens: hold, ours (again, without the condition) or theirs. Steps:
  * start (HEAD) -> headed [-> list -> listed] -> proved or foreign. */
 #include "upstream/upload.h"
 
@@ -126,8 +126,8 @@ static struct next foreign(struct sending *s, struct span etag)
 
 struct next prove_start(struct sending *s)
 {
-    if (!s->upload->blob)
-        return foreign(s, SPAN("another")); /* a delete that was done leaves nothing to find */
+    if (!s->upload->name.blob.len)
+        return foreign(s, SPAN("another"));
     sending_request(s, OP_HEAD, WAN_HEAD, false);
     wan_start(&s->wan, &s->op.done);
     return AWAIT(prove_headed);
@@ -157,14 +157,15 @@ static struct next prove_headed(struct op *op)
 
     if (op->done.err || s->wan.answer.status >= 500)
         return sending_retry(s, arena_copy(s->arena, answer_reason(&s->wan, op->done.err)), 0);
-    if (answer_absent(&s->wan))
-        return foreign(s, (struct span){NULL, 0});
+    if (answer_absent(&s->wan)) /* what a delete of ours leaves; some check If-Match first */
+        return s->upload->kind == UPLOAD_DELETE ? proved(s) : foreign(s, (struct span){NULL, 0});
     if (!wan_answer_ok(&s->wan.answer))
         return sending_judge(s, 0, FINISH);
     if (answer_blob(&s->wan, &theirs))
         return sending_retry(s, SPAN("the cloud's answer makes no sense"), 0);
     s->headed_etag = arena_copy(s->arena, theirs.cloud_etag);
-    if (!same_description(blob_record(s->upload->blob), &theirs))
+    if (s->upload->kind == UPLOAD_DELETE ||
+        !same_description(blob_record(s->upload->blob), &theirs))
         return foreign(s, s->headed_etag);
     switch (compare_bytes(s, &theirs)) {
     case BYTES_SAME:

@@ -6,6 +6,7 @@
 #include "upstream/upload.h"
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "upstream/metrics.h"
@@ -257,6 +258,7 @@ struct next sending_judge(struct sending *s, int wan_err, struct next done)
 
 struct next sending_confirmed(struct sending *s)
 {
+    FAILPOINT("upload_answered");
     s->result.end = UPLOAD_CONFIRMED;
     s->result.etag = arena_copy(s->arena, wan_answer_header(&s->wan.answer, SPAN("etag")));
     s->result.modified_ns = answer_modified_ns(&s->wan);
@@ -334,6 +336,7 @@ static struct next upload_told(struct op *op)
 {
     struct sending *s = SENDING(op);
 
+    FAILPOINT("upload_recorded");
     if (s->theirs.container)
         open_refresh(s->upstream, &s->theirs);
     if (op->done.err) /* the entry stands as it was and comes again after a restart */

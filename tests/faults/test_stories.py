@@ -1,13 +1,11 @@
-"""The stories of the README as a user lives them: outage, crash, wipe. Real processes, a real client."""
+"""The stories of the README as a user lives them: outage, crash, wipe. Real processes, a real client. Crashes by the
+hundred are in test_kill.py."""
 import random
-import threading
 
 import pytest
-from azure.core.exceptions import AzureError
 from azure.storage.blob import BlobBlock, BlobServiceClient
 
 from support.box import ACCOUNT, KEY, Azurite, Box, wait_until
-from support.oracle import Ledger, payload
 from support.wan_proxy import WanProxy
 
 
@@ -106,66 +104,3 @@ def test_wipe__a_download_fetches_from_the_cloud_once(tmp_path, cloud):
     assert wan.blob_bytes == len(names) << 20
     assert box.stop() == 0
     wan.stop()
-
-
-def write_loop(endpoint, ledger, names, stop, rng):
-    """One writer over names of its own: Put Blob, blocks, overwrite, delete; logs intent and ack."""
-    c = client(endpoint, connection_timeout=2, read_timeout=10).get_container_client("ckpt")
-    while not stop.is_set():
-        name, size, what = rng.choice(names), rng.choice([0, 100, 5000, 70000, 300000]), rng.random()
-        try:
-            if what < 0.15 and name in ledger.acked and ledger.intents[name][-1][1] is not None:
-                version = ledger.intent(name, None)
-                c.delete_blob(name)
-                ledger.ack(name, version)
-            elif what < 0.45:
-                version = ledger.intent(name, size)
-                data = payload(ledger.seed, name, version, size)
-                blob, half = c.get_blob_client(name), max(1, size // 2)
-                parts = [p for p in (data[:half], data[half:]) if p]
-                for n, part in enumerate(parts):
-                    blob.stage_block(f"{version:08d}{n}", part)
-                answer = blob.commit_block_list([BlobBlock(f"{version:08d}{n}") for n in range(len(parts))])
-                ledger.ack(name, version, answer["etag"])
-            else:
-                version = ledger.intent(name, size)
-                answer = c.get_blob_client(name).upload_blob(
-                    payload(ledger.seed, name, version, size), overwrite=True)
-                ledger.ack(name, version, answer["etag"])
-        except AzureError:
-            stop.wait(0.02)
-
-
-def judge_all(endpoint, ledger):
-    c = client(endpoint).get_container_client("ckpt")
-    for name in ledger.intents:
-        try:
-            data = c.download_blob(name).readall()
-        except AzureError as e:
-            assert e.status_code == 404, e
-            data = None
-        assert ledger.judge(name, data) is None, ledger.judge(name, data)
-
-
-@pytest.mark.parametrize("seed", [1])
-def test_kill__under_concurrent_writers_nothing_acknowledged_is_lost_or_torn(tmp_path, seed):
-    import os
-    kills = 200 if os.environ.get("HEARTH_LONG") else 40
-    box, ledger, rng = Box(tmp_path / "box").start(), Ledger(seed), random.Random(seed)
-    client(box.endpoint).create_container("ckpt")
-    for kill in range(kills):
-        stop = threading.Event()
-        writers = [threading.Thread(target=write_loop, args=(box.endpoint, ledger, [f"w{w}/{i}" for i in range(8)], stop,
-                                                             random.Random(f"{seed}/{kill}/{w}"))) for w in range(4)]
-        for w in writers:
-            w.start()
-        stop.wait(rng.uniform(0.02, 0.5))
-        box.kill()
-        stop.set()
-        for w in writers:
-            w.join()
-        box.start()
-        judge_all(box.endpoint, ledger)
-    assert sum(len(v) for v in ledger.intents.values()) > kills
-    assert box.stop() == 0
-    assert box.check() == []

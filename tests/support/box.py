@@ -97,12 +97,13 @@ class Box(Process):
     """A Hearth of its own: folder with configuration, index, device and log."""
 
     def __init__(self, folder, cloud=None, contracts='contract "*" { write = %s }', size="1GiB", memory="256MiB",
-                 top="", account="", listen="127.0.0.1:0"):
+                 top="", account="", listen="127.0.0.1:0", binary=HEARTH):
         os.makedirs(folder, exist_ok=True)
         super().__init__(os.path.join(folder, "hearth.log"))
         self.folder, self.cloud, self.port, self.admin_port = str(folder), cloud, 0, 0
         self.contracts = contracts % ("back" if cloud else "local") if "%s" in contracts else contracts
-        self.size, self.memory, self.top, self.account, self.listen = size, memory, top, account, listen
+        self.size, self.memory, self.top, self.account = size, memory, top, account
+        self.listen, self.binary = listen, binary
         self.write_conf()
 
     def path(self, name):
@@ -128,20 +129,30 @@ account "{ACCOUNT}" {{
 
     def command(self, *args):
         """Runs hearth with this box's configuration to its end; returns the CompletedProcess."""
-        return subprocess.run([HEARTH, *args, "-c", self.path("appliance.conf")], capture_output=True, text=True,
+        return subprocess.run([self.binary, *args, "-c", self.path("appliance.conf")], capture_output=True, text=True,
                               timeout=300)
 
-    def start(self, *args, env=None):
-        """Keeps its ports over restarts. Fails with the log when it does not come up."""
-        at = os.path.getsize(self.log) if os.path.exists(self.log) else 0
+    def launch(self, *args, env=None):
+        """Keeps its ports over restarts. Does not wait."""
+        self.log_at = os.path.getsize(self.log) if os.path.exists(self.log) else 0
         if self.port:
             args += ("-o", f"listen={self.listen.rpartition(':')[0]}:{self.port}", "-o", f"admin=127.0.0.1:{self.admin_port}")
-        self.spawn([HEARTH, "-c", self.path("appliance.conf"), *args], env={**os.environ, **(env or {})})
-        line = wait_until(lambda: re.search(r" serving .* port=(\d+) admin_port=(\d+)", self.text()[at:])
+        self.spawn([self.binary, "-c", self.path("appliance.conf"), *args], env={**os.environ, **(env or {})})
+
+    def serves(self):
+        """Waits until it serves (True) or has ended (False)."""
+        line = wait_until(lambda: re.search(r" serving .* port=(\d+) admin_port=(\d+)", self.text()[self.log_at:])
                           or not self.alive(), what="Hearth")
-        assert line is not True, self.text()[at:]
+        if line is True:
+            return False
         self.port, self.admin_port = int(line[1]), int(line[2])
-        wait_until(lambda: self.admin("/readyz")[0] == 200, what="readiness")
+        wait_until(lambda: self.admin("/readyz")[0] == 200 or not self.alive(), what="readiness")
+        return self.alive()
+
+    def start(self, *args, env=None):
+        """Fails with the log when it does not come up."""
+        self.launch(*args, env=env)
+        assert self.serves(), self.text()[self.log_at:]
         return self
 
     def end(self, sig, seconds=60):

@@ -1,7 +1,11 @@
-/* Arena, iobuf pools, spans, log lines, metrics. */
+/* Arena, iobuf pools, spans, log lines, metrics, failpoints. */
 #include "tests/unit/unit.h"
 
+#include <signal.h>
+#include <sys/wait.h>
+
 #include "base/arena.h"
+#include "base/failpoint.h"
 #include "base/iobuf.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -109,6 +113,39 @@ static void test_metrics__text_has_totals_and_buckets(void **state)
     assert_non_null(strstr(text, "hearth_slow_seconds_bucket{le=\"+Inf\"} 1\n"));
 }
 
+/* The wait status of a child that passes the point three times. */
+static int status_with(const char *failpoint)
+{
+    pid_t child = fork();
+    int status;
+
+    if (child == 0) {
+        setenv("HEARTH_FAILPOINT", failpoint, 1);
+        for (int i = 0; i < 3; i++) {
+            FAILPOINT("probe");
+            FAILPOINT("probe_of_another_name");
+        }
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return status;
+}
+
+static void test_failpoint__the_nth_hit_is_the_last(void **state)
+{
+#ifdef HEARTH_FAILPOINTS
+    const int killed = SIGKILL;
+#else
+    const int killed = 0; /* they are not there */
+#endif
+
+    assert_int_equal(status_with("probe:1"), killed);
+    assert_int_equal(status_with("probe:3"), killed);
+    assert_int_equal(status_with("probe:4"), 0);
+    assert_int_equal(status_with("prob:1"), 0);
+    assert_int_equal(status_with("nonsense"), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -117,6 +154,7 @@ int main(void)
         cmocka_unit_test(test_iobuf__an_empty_pool_serves_waiters_in_order),
         cmocka_unit_test(test_log__values_cannot_break_the_line),
         cmocka_unit_test(test_metrics__text_has_totals_and_buckets),
+        cmocka_unit_test(test_failpoint__the_nth_hit_is_the_last),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,6 +13,7 @@ struct mini { /* one blob, guarded by the fake cloud's lock */
     char committed[16][80], staged[16][80];
     size_t staged_bytes[16], committed_bytes[16];
     unsigned committed_count, staged_count;
+    bool conditions_first; /* If-Match of a blob that is not there is 412, not 404 */
     /* script */
     const char *fail_method, *fail_target; /* the next such request fails */
     int fail_status;                       /* 0: executed, but the answer is lost */
@@ -191,7 +192,7 @@ static void answer(struct mini *m, const struct fake_request *r, struct fake_ans
         get_list(m, r, ret);
     else if (strcmp(r->method, "PUT") == 0)
         change(m, r, ret);
-    else if (!m->there) {
+    else if (!m->there && !m->conditions_first) {
         ret->status = 404;
         strcpy(ret->headers, "x-ms-error-code: BlobNotFound\r\n");
     } else if (!refused(m, r, ret)) {
@@ -432,6 +433,29 @@ static void test_upload__a_lost_answer_is_proved(void **state)
         free(u);
         run_close(&run);
     }
+}
+
+/* Azurite answers 412 where the service answers 404. A foreign blob in the place is a conflict. */
+static void test_upload__a_lost_answer_to_a_delete_is_proved(void **state)
+{
+    struct mini mini = {.conditions_first = true};
+    struct upload *done = entry(UPLOAD_DELETE, NULL, BASE_ETAG, "\"v1\"");
+    struct upload *foreign = entry(UPLOAD_DELETE, NULL, BASE_ETAG, "\"v1\"");
+    struct run run;
+
+    run_open(&run, serve, &mini);
+    run_one(&run, done);
+    assert_int_equal(LAST(&run).end, UPLOAD_CONFIRMED);
+    run_close(&run);
+    mini = (struct mini){.there = true, .version = 4};
+    run_open(&run, serve, &mini);
+    run_one(&run, foreign);
+    assert_int_equal(LAST(&run).end, UPLOAD_HELD);
+    assert_non_null(strstr(LAST(&run).reason, "\"v4\""));
+    assert_true(mini.there);
+    free(done);
+    free(foreign);
+    run_close(&run);
 }
 
 /* Somebody else's blob of the same length, type and metadata stands there. */
@@ -701,6 +725,7 @@ int main(void)
         cmocka_unit_test(test_upload__a_long_retry_after_of_a_block_is_waited_out_in_the_queue),
         cmocka_unit_test(test_upload__foreign_blocks_of_the_same_place_are_not_ours),
         cmocka_unit_test(test_upload__a_lost_answer_is_proved),
+        cmocka_unit_test(test_upload__a_lost_answer_to_a_delete_is_proved),
         cmocka_unit_test(test_upload__a_conflict_is_held),
         cmocka_unit_test(test_upload__a_conflict_is_ours_or_theirs_by_contract),
         cmocka_unit_test(test_upload__deletes_and_properties),
