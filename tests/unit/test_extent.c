@@ -252,6 +252,44 @@ static void test_extent__runs_are_bounded(void **state)
     rig_done(&rig);
 }
 
+/* The page a record is read from begins before the record: the slab's end is judged by the page. */
+static void test_extent__records_of_a_slabs_last_page_are_read(void **state)
+{
+    struct rig rig;
+    _cleanup_(freep) char *bytes = content(1000);
+    static struct many many[3];
+    unsigned left = countof(many);
+    struct location at;
+    struct extent wrong;
+    char byte;
+
+    rig_init(&rig);
+    write_small(&rig, bytes, 1000); /* opens the slab */
+    assert_int_equal(slab_alloc_run(rig.store, 0, slab_bytes() - SLAB_HEADER_BYTES - 3 * IO_ALIGN,
+                                    1, &at),
+                     0); /* two pages are left */
+    for (unsigned i = 0; i < countof(many); i++) {
+        many[i] = (struct many){.left = &left, .done = {.fn = many_done, .loop = rig.loop}};
+        many[i].write = (struct small_write){.id = id,
+                                             .bytes = span_from(bytes, 1000),
+                                             .crc = crc64(0, bytes, 1000),
+                                             .ret = &many[i].extent,
+                                             .done = &many[i].done};
+        small_write_start(rig.store, &many[i].write);
+    }
+    while (left > 0)
+        loop_poll_once(rig.poll, 1000);
+    assert_int_equal(ALIGN_UP(many[2].extent.at.offset, IO_ALIGN), slab_bytes());
+    for (unsigned i = 0; i < countof(many); i++)
+        assert_reads(&rig, &many[i].extent, bytes, (struct range){0, 1000});
+    wrong = many[2].extent;
+    wrong.length = 9000; /* a damaged row */
+    assert_int_equal(extent_read_now(rig.store, &wrong, id, (struct range){0, 1}, &byte), -EUCLEAN);
+    wrong.at.device = 63;
+    assert_int_equal(extent_read_now(rig.store, &wrong, id, (struct range){0, 1}, &byte), -ESTALE);
+    rig_done(&rig);
+}
+
 /* ---- several loops share the lanes ---- */
 
 #define THREADS        3
@@ -506,6 +544,7 @@ int main(void)
         cmocka_unit_test(test_extent__small_records_round_trip),
         cmocka_unit_test(test_extent__many_small_records_share_a_write),
         cmocka_unit_test(test_extent__runs_are_bounded),
+        cmocka_unit_test(test_extent__records_of_a_slabs_last_page_are_read),
         cmocka_unit_test(test_extent__loops_share_small_runs),
         cmocka_unit_test(test_extent__damage_is_found),
         cmocka_unit_test(test_extent__records_say_who_they_are),
