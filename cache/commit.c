@@ -247,13 +247,24 @@ static void round_finished(struct committer *c)
 
 /* ---- a batch ---- */
 
+/* A fenced device is flushed no more. What was written to it before the fence and is not in a
+ * record yet was covered by the flush that failed, or by none: it can never be made durable. */
+static int change_judge(struct committer *c, struct change *change)
+{
+    uint64_t fenced = atomic_load(&c->fenced);
+
+    if (fenced && change_devices(change) & fenced)
+        return -EIO;
+    return change_order(change);
+}
+
 /* Orders one change: a record in the log's buffer, or a refusal. */
 static void change_write(struct committer *c, struct change *change)
 {
     const struct entry_buffer *entries = change->entries;
 
     change->number = log_chain(c->log).last + 1;
-    change->err = change_order(change);
+    change->err = change_judge(c, change);
     if (change->err >= 0) {
         change->err = 0;
         assert(entries->used <= LOG_ENTRY_BYTES_MAX);

@@ -49,6 +49,11 @@ struct move_hook {
     bool moved;
 };
 
+static uint64_t move_devices(struct change_hook *base)
+{
+    return 1ull << container_of(base, struct move_hook, hook)->to->extent.at.device;
+}
+
 static void move_order(struct change_hook *base, struct change *change)
 {
     struct move_hook *hook = container_of(base, struct move_hook, hook);
@@ -93,7 +98,8 @@ static void move_add(struct change *change, struct object *object, struct cell *
 {
     struct move_hook *hook = xcalloc(1, sizeof(*hook));
 
-    hook->hook = (struct change_hook){.order = move_order, .end = move_end};
+    hook->hook =
+        (struct change_hook){.devices = move_devices, .order = move_order, .end = move_end};
     hook->object = object_ref(object);
     hook->from = cell_ref(from);
     hook->to = cell_new(object->cache->slabs, to);

@@ -251,6 +251,22 @@ static void undo_clean(struct link_hook *hook)
     swap_origin(hook);
 }
 
+/* Bytes of clean content are owed no flush; those of an object with rows are durable. */
+static uint64_t link_devices(struct change_hook *base)
+{
+    struct link_hook *hook = container_of(base, struct link_hook, hook);
+    struct object *object = hook->object;
+    uint64_t devices = 0;
+
+    SCOPED_LOCK(&object->lock);
+    if (hook->op != LINK_ADD || hook->state == OBJECT_CLEAN || object->rows)
+        return 0;
+    for (unsigned i = 0; i < object->cell_count; i++)
+        if (object->cells[i])
+            devices |= 1ull << object->cells[i]->extent.at.device;
+    return devices;
+}
+
 static void link_order(struct change_hook *base, struct change *change)
 {
     struct link_hook *hook = container_of(base, struct link_hook, hook);
@@ -305,7 +321,8 @@ static struct link_hook *link_hook_add(struct change *change, struct object *obj
 {
     struct link_hook *hook = xcalloc(1, sizeof(*hook));
 
-    hook->hook = (struct change_hook){.order = link_order, .end = link_end};
+    hook->hook =
+        (struct change_hook){.devices = link_devices, .order = link_order, .end = link_end};
     hook->op = op;
     hook->object = object_ref(object);
     hook->user = user;

@@ -531,6 +531,63 @@ static void test_commit__one_of_two_devices_fails_and_it_goes_on(void **state)
     logbox_free(image);
 }
 
+struct bytes_hook {
+    struct change_hook hook;
+    uint64_t devices;
+    bool ordered;
+    int err;
+};
+
+static uint64_t bytes_devices(struct change_hook *base)
+{
+    return container_of(base, struct bytes_hook, hook)->devices;
+}
+
+static void bytes_order(struct change_hook *base, struct change *change)
+{
+    container_of(base, struct bytes_hook, hook)->ordered = true;
+}
+
+static void bytes_end(struct change_hook *base, int err)
+{
+    container_of(base, struct bytes_hook, hook)->err = err;
+}
+
+static int put_with_bytes(struct logbox *box, struct bytes_hook *hook, uint64_t devices)
+{
+    struct change *change = logbox_change("bytes", "1");
+
+    *hook = (struct bytes_hook){
+        .hook = {.devices = bytes_devices, .order = bytes_order, .end = bytes_end},
+        .devices = devices};
+    change_add_hook(change, &hook->hook);
+    for (unsigned d = 0; d < box->devices; d++)
+        if (devices >> d & 1)
+            commit_wrote(box->committer, d);
+    return logbox_commit(box, change);
+}
+
+/* Written before the fence, submitted after it: no flush covers the bytes. */
+static void test_commit__bytes_on_a_fenced_device_are_not_acknowledged(void **state)
+{
+    struct logbox *box = *state;
+    struct bytes_hook hook;
+    uint64_t fenced;
+
+    assert_int_equal(put_with_bytes(box, &hook, 3), 0);
+    io_sim_fail(box->sim, IO_SIM_FLUSH, 1, -EIO);
+    assert_int_equal(logbox_put(box, "b", "2"), -EIO);
+    fenced = committer_stats(box->committer).fenced;
+    assert_int_equal(__builtin_popcountll(fenced), 1);
+    assert_int_equal(put_with_bytes(box, &hook, 3), -EIO);
+    assert_false(hook.ordered);
+    assert_int_equal(hook.err, -EIO);
+    assert_int_equal(put_with_bytes(box, &hook, fenced), -EIO);
+    assert_int_equal(put_with_bytes(box, &hook, 3 & ~fenced), 0);
+    assert_true(hook.ordered);
+    assert_int_equal(commit_last(box->committer), 2);
+}
+
 static void test_commit__either_of_two_copies_is_enough(void **state)
 {
     struct logbox *box = *state;
@@ -580,6 +637,7 @@ int main(void)
         CASE(test_commit__what_a_cut_brings_back_is_judged_again),
         CASE(test_commit__cut_takes_all_that_follows),
         CASE_TWO(test_commit__one_of_two_devices_fails_and_it_goes_on),
+        CASE_TWO(test_commit__bytes_on_a_fenced_device_are_not_acknowledged),
         CASE_TWO(test_commit__either_of_two_copies_is_enough),
     };
 
