@@ -65,6 +65,7 @@ static void move_order(struct change_hook *base, struct change *change)
         return; /* dropped meanwhile */
     change_delete_space(change, &hook->from->extent.at);
     change_put_extent(change, object, &hook->to->extent);
+    change_put_needs(change, object);
     object_set_cell(object, index, cell_ref(hook->to));
     hook->moved = true;
 }

@@ -109,6 +109,13 @@ static void put_link_row(struct change *change, const struct object *object, uin
     change_put(change, FAM_OBJECTS, object_key_span(&key), (struct span){&value, 1});
 }
 
+void change_put_needs(struct change *change, const struct object *object)
+{
+    for (unsigned i = 0; i < object->link_count; i++)
+        if (object->links[i].state != OBJECT_CLEAN)
+            put_link_row(change, object, object->links[i].user, object->links[i].state);
+}
+
 static void put_record_space(struct change *change, const struct object *object,
                              const struct name *who, enum object_state state)
 {
