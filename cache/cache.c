@@ -264,21 +264,28 @@ struct cache *cache_close(struct cache *cache)
     return NULL;
 }
 
+static int check_log(struct cache *cache, void (*report)(void *arg, const char *line), void *arg)
+{
+    struct verify *verify = verify_new(cache);
+    struct committer_conf conf = log_conf(cache, verify);
+    int findings = committer_check(&conf, report, arg);
+
+    verify_free(verify);
+    return findings;
+}
+
 int cache_check(const struct cache_conf *conf, void (*report)(void *arg, const char *line),
                 void *arg)
 {
     struct cache *cache = cache_new(conf);
     _cleanup_(freep) char *why = NULL;
-    struct committer_conf log;
     int findings = 0, err;
 
     err = open_index(cache, &why);
     if (!err)
         err = open_slabs(cache, &why);
-    if (!err) {
-        log = log_conf(cache, NULL);
-        err = findings = committer_check(&log, report, arg);
-    }
+    if (!err)
+        err = findings = check_log(cache, report, arg);
     if (err >= 0)
         err = load(cache, &why);
     if (!err) {

@@ -125,18 +125,35 @@ struct cachebox *cachebox_new(uint64_t seed)
     return box;
 }
 
-int cachebox_try_crash(struct cachebox *box, uint64_t seed, struct cachebox **ret, char **why)
+static struct cachebox *box_crashed(struct cachebox *box, uint64_t seed) /* not opened */
 {
     struct cachebox *image = box_make(NULL);
     char *from = tempdir_path(box->dir, "index"), *to = tempdir_path(image->dir, "index");
-    int err;
 
     tempdir_copy(from, to); /* first: an index may be behind its log, never ahead */
     image->sim = io_sim_clone(box->sim);
     free(from);
     free(to);
     io_sim_crash(image->sim, seed);
-    err = try_open(image, why);
+    return image;
+}
+
+int cachebox_check_crashed(struct cachebox *box, uint64_t seed)
+{
+    struct cachebox *image = box_crashed(box, seed);
+    struct cache_conf conf = conf_of(image, &device);
+    int findings = cache_check(&conf, print_line, NULL);
+
+    cachebox_free(image);
+    loop_enter(loop_poll_loop(box->poll));
+    return findings;
+}
+
+int cachebox_try_crash(struct cachebox *box, uint64_t seed, struct cachebox **ret, char **why)
+{
+    struct cachebox *image = box_crashed(box, seed);
+    int err = try_open(image, why);
+
     if (err)
         cachebox_free(image);
     else
