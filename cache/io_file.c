@@ -42,7 +42,23 @@ static int size_block_device(int fd, uint64_t bytes)
     return have < bytes ? -EFBIG : 0;
 }
 
-static int file_prepare(int fd, const char *path, uint64_t bytes, bool *ret_sparse)
+static int size_found(int fd, const struct stat *st, uint64_t *ret)
+{
+    if (S_ISREG(st->st_mode))
+        *ret = (uint64_t)st->st_size;
+    else if (ioctl(fd, BLKGETSIZE64, ret) < 0)
+        return -errno;
+    *ret -= *ret % IO_ALIGN;
+    return 0;
+}
+
+static int size_set(int fd, const struct stat *st, uint64_t bytes)
+{
+    return S_ISREG(st->st_mode) ? size_file(fd, st, bytes) : size_block_device(fd, bytes);
+}
+
+/* *bytes 0: as long as it is. */
+static int file_prepare(int fd, const char *path, uint64_t *bytes, bool *ret_sparse)
 {
     struct stat st;
     int err;
@@ -53,7 +69,7 @@ static int file_prepare(int fd, const char *path, uint64_t bytes, bool *ret_spar
         return -ENXIO;
     if (flock(fd, LOCK_EX | LOCK_NB) < 0)
         return errno == EWOULDBLOCK ? -EBUSY : -errno;
-    err = S_ISREG(st.st_mode) ? size_file(fd, &st, bytes) : size_block_device(fd, bytes);
+    err = *bytes ? size_set(fd, &st, *bytes) : size_found(fd, &st, bytes);
     if (err < 0)
         return err;
     if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_DIRECT) < 0)
@@ -64,14 +80,15 @@ static int file_prepare(int fd, const char *path, uint64_t bytes, bool *ret_spar
 
 int io_file_open(const struct io_ops *ops, const char *path, uint64_t bytes, struct io **ret)
 {
-    _cleanup_(fd_close) int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int how = bytes ? O_RDWR | O_CREAT : O_RDONLY;
+    _cleanup_(fd_close) int fd = open(path, how | O_CLOEXEC, 0600);
     struct io_file *file;
     bool sparse = false;
     int err;
 
     if (fd < 0)
         return -errno;
-    err = file_prepare(fd, path, bytes, &sparse);
+    err = file_prepare(fd, path, &bytes, &sparse);
     if (err < 0)
         return err;
     file = xcalloc(1, sizeof(*file));

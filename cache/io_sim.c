@@ -55,6 +55,7 @@ struct sim_io {
     struct io_sim *sim;
     struct sim_file *file;
     uint64_t power;
+    bool read_only;
 };
 
 static uint64_t draw(uint64_t *state) /* splitmix64 */
@@ -182,7 +183,7 @@ static int sim_write(struct io *io, const void *from, uint32_t bytes, uint64_t o
 {
     struct sim_io *h = container_of(io, struct sim_io, io);
     SCOPED_LOCK(&h->sim->lock);
-    int err = handle_check(h);
+    int err = h->read_only ? -EBADF : handle_check(h);
 
     assert(bytes % IO_ALIGN == 0 && offset % IO_ALIGN == 0 && offset + bytes <= io->bytes);
     if (err == 0)
@@ -334,11 +335,14 @@ static int sim_open(const struct io_ops *ops, const char *path, uint64_t bytes, 
 
     if (!file)
         return -ENOSPC;
+    if (!file->name && !bytes)
+        return -ENOENT;
     if (!file->name)
         file->name = xstrdup(path);
     file_extend(file, bytes / IO_ALIGN);
     h = xcalloc(1, sizeof(*h));
-    h->io = (struct io){.ops = ops, .bytes = bytes};
+    h->read_only = !bytes;
+    h->io = (struct io){.ops = ops, .bytes = bytes ? bytes : file->pages * IO_ALIGN};
     h->sim = sim;
     h->file = file;
     h->power = sim->power;

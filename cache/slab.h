@@ -53,6 +53,7 @@ struct slab_conf {
     const struct io_ops *io_ops;
     uint64_t index_uuid[2]; /* of the index found (zeros: it is new) */
     bool format_discard;
+    bool read_only; /* hearth check: what is not there as it was left is refused, not made */
     struct workers *workers; /* prepare slabs; NULL (tests): the allocating call does, and blocks */
 };
 /* What the superblocks say; log.c and cache.c read it at start. */

@@ -35,7 +35,10 @@ int cachebox_try_crash(struct cachebox *box, uint64_t seed, struct cachebox **re
 /* `hearth check` on the box as it is now: closes it, checks, opens it again. Number of findings,
  * printed. */
 int cachebox_check(struct cachebox *box);
-/* The same on what a crash would leave now; the box goes on. */
+/* The same with devices that are not there. */
+int cachebox_check_elsewhere(struct cachebox *box);
+/* The same on what a crash would leave now; the box goes on. Asserts that the check changed
+ * nothing. */
 int cachebox_check_crashed(struct cachebox *box, uint64_t seed);
 
 /* done for one start call, then its result. */

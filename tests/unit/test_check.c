@@ -41,10 +41,22 @@ static void test_check__a_killed_box_is_clean(void **state)
     assert_int_equal(cachebox_check(box), 0);
 }
 
+static void test_check__a_wrong_configuration_is_refused_not_formatted(void **state)
+{
+    struct cachebox *box = *state;
+    uint64_t id = box_container(box, BOX_LOCAL, "c");
+
+    assert_int_equal(box_put(box, BOX_LOCAL, "c", id, "blob", "text", NULL), 0);
+    assert_int_equal(cachebox_check_elsewhere(box), -ENOENT);
+    assert_int_equal(box_expect(box, id, "blob", "text"), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_check__a_killed_box_is_clean, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_check__a_wrong_configuration_is_refused_not_formatted,
+                                        setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
