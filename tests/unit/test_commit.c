@@ -531,6 +531,96 @@ static void test_commit__one_of_two_devices_fails_and_it_goes_on(void **state)
     logbox_free(image);
 }
 
+/* ---- a write that fails right after the log went on in another slab ---- */
+
+static struct io_ops failing_ops;
+static struct io_sim *failing_sim;
+static pthread_t failing_thread;
+static bool fail_write;
+
+static int failing_open(const struct io_ops *ops, const char *path, uint64_t bytes, struct io **ret)
+{
+    int err = io_sim_ops(failing_sim)->open(io_sim_ops(failing_sim), path, bytes, ret);
+
+    if (!err)
+        (*ret)->ops = &failing_ops;
+    return err;
+}
+
+static int failing_write(struct io *io, const void *from, uint32_t bytes, uint64_t offset)
+{
+    bool fail = pthread_equal(pthread_self(), failing_thread) && fail_write;
+
+    if (fail) {
+        fail_write = false; /* only its own thread looks at it */
+        return -EIO;
+    }
+    return io_sim_ops(failing_sim)->write(io, from, bytes, offset);
+}
+
+static int decide_fails_the_write(struct change *change)
+{
+    failing_thread = pthread_self();
+    fail_write = true;
+    return 0;
+}
+
+static struct logbox *failing_box(void)
+{
+    struct logbox *box = logbox_new(2, 1);
+
+    log_set_sink(quiet, NULL);
+    failing_sim = box->sim;
+    failing_ops = *io_sim_ops(box->sim);
+    failing_ops.open = failing_open;
+    failing_ops.write = failing_write;
+    failing_thread = (pthread_t){0};
+    box->io_ops = &failing_ops;
+    logbox_open_ok(box);
+    return box;
+}
+
+/* A record of 1 MiB to the byte: its batch pads nothing. */
+static struct change *change_of_1mib(void)
+{
+    static char value[(1 << 20) - 84];
+
+    memset(value, 'v', sizeof(value) - 1);
+    return logbox_change("big", value);
+}
+
+static void test_commit__a_fence_while_the_log_turns_to_a_new_slab(void **state)
+{
+    struct logbox *box = failing_box(), *image;
+    struct change *changes[3] = {logbox_change("x", "1"), change_of_1mib(), change_of_1mib()};
+    struct awaited awaited[3];
+    uint64_t slabs = committer_stats(box->committer).log_slabs;
+
+    for (unsigned i = 0; i < 63; i++) /* room is left for one more of them and a bit */
+        assert_int_equal(logbox_commit(box, change_of_1mib()), 0);
+    assert_int_equal(committer_stats(box->committer).log_slabs, slabs);
+    sem_init(&gate, 0, 0);
+    changes[0]->decide = wait_at_gate; /* so that they are one round; the last one turns */
+    changes[2]->decide = decide_fails_the_write;
+    for (int i = 0; i < 3; i++) {
+        changes[i]->done = awaited_init(&awaited[i], loop_poll_loop(box->poll));
+        commit_submit(box->committer, changes[i]);
+    }
+    sem_post(&gate);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(loop_await(box->poll, &awaited[i]), -EIO);
+    sem_destroy(&gate);
+    assert_int_not_equal(committer_stats(box->committer).fenced, 0);
+    assert_int_equal(logbox_put(box, "c", "3"), 0);
+    image = logbox_image(box);
+    io_sim_crash(image->sim, 4);
+    logbox_open_ok(image);
+    expect(image, "c", "3");
+    assert_int_equal(commit_last(image->committer), 64);
+    logbox_free(image);
+    logbox_free(box);
+}
+
 struct bytes_hook {
     struct change_hook hook;
     uint64_t devices;
@@ -637,6 +727,7 @@ int main(void)
         CASE(test_commit__what_a_cut_brings_back_is_judged_again),
         CASE(test_commit__cut_takes_all_that_follows),
         CASE_TWO(test_commit__one_of_two_devices_fails_and_it_goes_on),
+        cmocka_unit_test(test_commit__a_fence_while_the_log_turns_to_a_new_slab),
         CASE_TWO(test_commit__bytes_on_a_fenced_device_are_not_acknowledged),
         CASE_TWO(test_commit__either_of_two_copies_is_enough),
     };
