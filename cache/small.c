@@ -203,6 +203,8 @@ static void lane_next(struct lane *lane)
 {
     if (run_gather(lane))
         lane_place(lane);
+    else
+        loop_release(loop_current());
 }
 
 void small_write_start(struct slab_store *store, struct small_write *write)
@@ -220,8 +222,10 @@ void small_write_start(struct slab_store *store, struct small_write *write)
     idle = !lane->busy;
     lane->busy = true;
     pthread_mutex_unlock(&lane->lock);
-    if (idle)
-        lane_next(lane);
+    if (!idle)
+        return;
+    loop_hold(loop_current()); /* until the lane is idle: it may write for others */
+    lane_next(lane);
 }
 
 struct small_lanes *small_lanes_new(struct slab_store *store)

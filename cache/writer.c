@@ -362,6 +362,8 @@ static void writer_settle(struct writer *w)
     object_unref(w->object); /* not given: its extents are free again */
     if (w->finish_done)
         completion_post(w->finish_done, w->err);
+    else
+        loop_release(w->loop);
     free(w);
 }
 
@@ -473,6 +475,7 @@ struct writer *writer_abort(struct writer *w)
         return NULL;
     assert(loop_is_mine(w->loop) && !w->buffer_done && !w->finish_done);
     w->aborted = true;
+    loop_hold(w->loop); /* device writes under way end on it */
     writer_fail(w, -ECANCELED);
     slab_wait_cancel(w);
     writer_settle(w);
