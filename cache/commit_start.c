@@ -18,9 +18,9 @@
 struct start {
     struct committer *c;
     const struct super_state *super;
-    struct log_path path; /* the copy that counts */
-    struct log_end end;   /* of it */
-    uint64_t failed;      /* bit per device that cannot be flushed or read */
+    struct log_path path;       /* the copy that counts */
+    struct log_end end;         /* of it */
+    uint64_t unflushed, unread; /* bit per device; unread: its copy of the log */
     uint32_t epoch_max;
     uint64_t applied_min, applied_max;
     uint64_t replay_bytes, replayed, replay_last;
@@ -39,7 +39,7 @@ static void flush_all(struct start *s)
     for (unsigned d = 0; d < s->c->device_count; d++) {
         io = slab_device_io(s->c->conf.slabs, d);
         if (io->ops->flush(io))
-            s->failed |= 1ull << d;
+            s->unflushed |= 1ull << d;
     }
 }
 
@@ -71,6 +71,13 @@ static int consider(struct start *s, unsigned device)
     return 0;
 }
 
+/* Does the log that was found have all that was answered? Each copy has. */
+static bool reaches_answered(const struct start *s)
+{
+    return s->path.count && s->end.chain.epoch >= s->super->epoch &&
+           s->end.chain.last >= s->super->answered;
+}
+
 static int find(struct start *s)
 {
     uint64_t failed;
@@ -78,11 +85,16 @@ static int find(struct start *s)
     flush_all(s);
     for (unsigned d = 0; d < s->c->device_count; d++)
         if (consider(s, d))
-            s->failed |= 1ull << d;
-    failed = s->failed & ~s->end.chain.fenced;
+            s->unread |= 1ull << d;
+    failed = s->unflushed & ~s->end.chain.fenced;
+    if (!reaches_answered(s))
+        failed |= s->unread & ~s->end.chain.fenced;
     if (failed)
         return REFUSE(s, "device number %d cannot be flushed or read: check it, then start again",
                       __builtin_ctzll(failed));
+    if (s->unread)
+        log_error("a copy of the commit log cannot be read: another one is whole",
+                  KV_UINT("device", (unsigned)__builtin_ctzll(s->unread)));
     if (!s->path.count)
         s->end.chain.epoch = s->super->epoch;
     return 0;

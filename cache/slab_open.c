@@ -377,12 +377,8 @@ int slab_store_open(const struct slab_conf *conf, struct slab_store **ret, char 
                       conf->device_count);
     o.store = store_new(conf);
     err = devices_open(&o);
-    for (unsigned i = 0; err == 0 && i < o.store->device_count; i++) {
-        err = slab_headers_load(o.store, i);
-        if (err < 0)
-            (void)refuse(&o, err, "device %s: cannot read slab headers: %s",
-                         o.store->device[i].path, strerror(-err));
-    }
+    for (unsigned i = 0; err == 0 && i < o.store->device_count; i++)
+        slab_headers_load(o.store, i);
     opening_done(&o);
     if (err < 0) {
         slab_store_close(o.store, false);

@@ -537,6 +537,8 @@ static struct io_ops failing_ops;
 static struct io_sim *failing_sim;
 static pthread_t failing_thread;
 static bool fail_write;
+static struct io *unreadable_io; /* of "device0" */
+static uint64_t unreadable_from; /* device offset */
 
 static int failing_open(const struct io_ops *ops, const char *path, uint64_t bytes, struct io **ret)
 {
@@ -544,7 +546,16 @@ static int failing_open(const struct io_ops *ops, const char *path, uint64_t byt
 
     if (!err)
         (*ret)->ops = &failing_ops;
+    if (!err && strcmp(path, "device0") == 0)
+        unreadable_io = *ret;
     return err;
+}
+
+static int failing_read(struct io *io, void *into, uint32_t bytes, uint64_t offset)
+{
+    if (io == unreadable_io && offset <= unreadable_from && unreadable_from < offset + bytes)
+        return -EIO;
+    return io_sim_ops(failing_sim)->read(io, into, bytes, offset);
 }
 
 static int failing_write(struct io *io, const void *from, uint32_t bytes, uint64_t offset)
@@ -574,6 +585,8 @@ static struct logbox *failing_box(void)
     failing_ops = *io_sim_ops(box->sim);
     failing_ops.open = failing_open;
     failing_ops.write = failing_write;
+    failing_ops.read = failing_read;
+    unreadable_from = UINT64_MAX;
     failing_thread = (pthread_t){0};
     box->io_ops = &failing_ops;
     logbox_open_ok(box);
@@ -618,6 +631,25 @@ static void test_commit__a_fence_while_the_log_turns_to_a_new_slab(void **state)
     expect(image, "c", "3");
     assert_int_equal(commit_last(image->committer), 64);
     logbox_free(image);
+    logbox_free(box);
+}
+
+static void test_commit__an_unreadable_copy_of_the_log_is_not_needed(void **state)
+{
+    struct logbox *box = failing_box();
+
+    assert_int_equal(logbox_put(box, "a", "1"), 0);
+    for (unsigned block = 1; block < 5; block++) { /* head, cut record, change */
+        logbox_close(box, false);
+        unreadable_from = (2u << 20) + block * 4096;
+        logbox_open_ok(box);
+        expect(box, "a", "1");
+        assert_int_equal(logbox_put(box, "b", "2"), 0);
+    }
+    logbox_close(box, false);
+    for (unsigned slab = 0; slab < 8; slab++) /* now the other copy ends early */
+        corrupt_block(box, "device1", slab, 2);
+    expect_refused(box, "device number 0 cannot be flushed or read");
     logbox_free(box);
 }
 
@@ -728,6 +760,7 @@ int main(void)
         CASE(test_commit__cut_takes_all_that_follows),
         CASE_TWO(test_commit__one_of_two_devices_fails_and_it_goes_on),
         cmocka_unit_test(test_commit__a_fence_while_the_log_turns_to_a_new_slab),
+        cmocka_unit_test(test_commit__an_unreadable_copy_of_the_log_is_not_needed),
         CASE_TWO(test_commit__bytes_on_a_fenced_device_are_not_acknowledged),
         CASE_TWO(test_commit__either_of_two_copies_is_enough),
     };
