@@ -167,7 +167,8 @@ static void write_head(struct log_store *log, struct log_copy *copy, uint32_t ge
                             .sequence = log->sequence,
                             .first = log->chain.last + 1,
                             .prev_crc = log->chain.crc,
-                            .flushed = flushed};
+                            .flushed = flushed,
+                            .fenced = log->chain.fenced};
 
     log_head_encode(&head, block);
     copy_write(log, copy, block, LOG_HEAD_BYTES, IO_ALIGN);
@@ -373,6 +374,7 @@ int log_begin_epoch(struct log_store *log, const struct log_chain *end, uint32_t
     if ((err = take_next(log)))
         return err;
     log->chain.epoch = epoch;
+    log->chain.fenced = fenced;
     turn(log, end->last);
     add_record(log, &cut);
     err = log_batch_write(log);

@@ -253,6 +253,7 @@ static int walk_slab(const struct log_path *path, struct log_end *end, struct sl
         if (next && log_chain_joins(&end->chain, path->box, next)) {
             end->chain.epoch = next->epoch;
             end->chain.flushed = MAX(end->chain.flushed, next->flushed);
+            end->chain.fenced |= next->fenced; /* C5: for ever */
             return 1;
         }
         r = slab_next(reader, &record);
@@ -278,7 +279,8 @@ int log_path_walk(const struct log_path *path,
     end.chain = (struct log_chain){.epoch = path->slab[0].head.epoch,
                                    .last = path->slab[0].head.first - 1,
                                    .crc = path->slab[0].head.prev_crc,
-                                   .flushed = path->slab[0].head.flushed};
+                                   .flushed = path->slab[0].head.flushed,
+                                   .fenced = path->slab[0].head.fenced};
     for (; r == 1; end.slab += r == 1) {
         slab_reader_init(&reader, path, path->slab[end.slab].slab);
         r = walk_slab(path, &end, &reader, visit, arg);

@@ -634,6 +634,25 @@ static void test_commit__a_fence_while_the_log_turns_to_a_new_slab(void **state)
     logbox_free(box);
 }
 
+/* Long after the slab with the cut record was freed. */
+static void test_commit__a_fence_is_for_ever(void **state)
+{
+    struct logbox *box = *state;
+    uint64_t fenced;
+
+    io_sim_fail(box->sim, IO_SIM_FLUSH, 1, -EIO);
+    assert_int_equal(logbox_put(box, "b", "2"), -EIO);
+    fenced = committer_stats(box->committer).fenced;
+    assert_int_not_equal(fenced, 0);
+    for (unsigned i = 0; i < 70; i++)
+        assert_int_equal(logbox_commit(box, change_of_1mib()), 0);
+    for (int i = 0; i < 2; i++) {
+        logbox_close(box, true);
+        logbox_open_ok(box);
+        assert_int_equal(committer_stats(box->committer).fenced, fenced);
+    }
+}
+
 static void test_commit__an_unreadable_copy_of_the_log_is_not_needed(void **state)
 {
     struct logbox *box = failing_box();
@@ -760,6 +779,7 @@ int main(void)
         CASE(test_commit__cut_takes_all_that_follows),
         CASE_TWO(test_commit__one_of_two_devices_fails_and_it_goes_on),
         cmocka_unit_test(test_commit__a_fence_while_the_log_turns_to_a_new_slab),
+        CASE_TWO(test_commit__a_fence_is_for_ever),
         cmocka_unit_test(test_commit__an_unreadable_copy_of_the_log_is_not_needed),
         CASE_TWO(test_commit__bytes_on_a_fenced_device_are_not_acknowledged),
         CASE_TWO(test_commit__either_of_two_copies_is_enough),
