@@ -145,9 +145,11 @@ static int epoch_next(struct committer *c)
         err = -EIO;
     if (!err && (err = answered_write(c)))
         return err;
-    if (!err)
-        c->durable = log_chain(c->log);
-    return err;
+    if (err)
+        return err;
+    c->durable = log_chain(c->log);
+    keepers_kick_index(c); /* a new copy has nothing older: soon it need not */
+    return 0;
 }
 
 /* No flush is running. Everything unanswered fails, after a cut record has made it void (C5). */

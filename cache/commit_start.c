@@ -2,9 +2,10 @@
  * and opens the new epoch. Main thread, blocking. design.md section 3 "Start".
  *
  * In order: 1 every device is flushed once, so that what is read is what stays (a killed process
- * leaves bytes in the device's cache) 2 the chain is walked; of two copies the longer one counts
- * 3 the bytes that records behind the last known flush refer to are checked; the first failure cuts
- * 4 replay 5 (serve) cut record of the new epoch, flushed 6 superblocks name the epoch. */
+ * leaves bytes in the device's cache) 2 the chain is walked; of two copies the longer one counts,
+ * if the index lacks nothing before it 3 the bytes that records behind the last known flush refer
+ * to are checked; the first failure cuts 4 replay 5 (serve) cut record of the new epoch, flushed 6
+ * superblocks name the epoch. */
 #include "cache/commit_internal.h"
 
 #include <inttypes.h>
@@ -43,12 +44,29 @@ static void flush_all(struct start *s)
     }
 }
 
-/* Takes the device's log if it reaches further than the one held. */
+/* Of copies of one epoch each has all that was answered in it, but one that became a copy with it
+ * begins there: what the index lacks may stand in the other only. */
+static bool covers_index(const struct start *s, const struct log_path *path)
+{
+    return path->slab[0].head.first <= s->applied_min + 1;
+}
+
+static bool is_better(const struct start *s, const struct log_path *path, const struct log_end *end)
+{
+    if (!s->path.count)
+        return true;
+    if (end->chain.epoch != s->end.chain.epoch)
+        return end->chain.epoch > s->end.chain.epoch;
+    if (covers_index(s, path) != covers_index(s, &s->path))
+        return covers_index(s, path);
+    return end->chain.last > s->end.chain.last;
+}
+
+/* Takes the device's log if it is better than the one held. */
 static int consider(struct start *s, unsigned device)
 {
     struct log_path path;
     struct log_end end;
-    bool better;
     int err = log_path_find(s->c->conf.slabs, device, s->c->box, &path);
 
     if (err)
@@ -58,10 +76,7 @@ static int consider(struct start *s, unsigned device)
         return 0;
     log_path_trim(&path, s->applied_min + 1);
     err = log_path_walk(&path, NULL, NULL, &end);
-    better =
-        !err && (!s->path.count || end.chain.epoch > s->end.chain.epoch ||
-                 (end.chain.epoch == s->end.chain.epoch && end.chain.last > s->end.chain.last));
-    if (!better) {
+    if (err || !is_better(s, &path, &end)) {
         log_path_done(&path);
         return err;
     }

@@ -569,6 +569,37 @@ static int failing_write(struct io *io, const void *from, uint32_t bytes, uint64
     return io_sim_ops(failing_sim)->write(io, from, bytes, offset);
 }
 
+/* Of two copies' writes the first comes after the second, and in between is `cut_between`. */
+static bool swap_writes;
+static struct io_sim *cut_between;
+
+static int swapped_write(struct io *io, const void *from, uint32_t bytes, uint64_t offset)
+{
+    static struct io *first;
+    static uint64_t first_offset;
+    const struct io_ops *ops = io_sim_ops(failing_sim);
+    int err;
+
+    if (!pthread_equal(pthread_self(), failing_thread) || !swap_writes)
+        return ops->write(io, from, bytes, offset);
+    if (!first) {
+        first = io;
+        first_offset = offset;
+        return 0;
+    }
+    swap_writes = false;
+    err = ops->write(io, from, bytes, offset);
+    cut_between = io_sim_clone(failing_sim);
+    return err ? err : ops->write(TAKE(first), from, bytes, first_offset);
+}
+
+static int decide_swaps_the_writes(struct change *change)
+{
+    failing_thread = pthread_self();
+    swap_writes = true;
+    return 0;
+}
+
 static int decide_fails_the_write(struct change *change)
 {
     failing_thread = pthread_self();
@@ -576,9 +607,9 @@ static int decide_fails_the_write(struct change *change)
     return 0;
 }
 
-static struct logbox *failing_box(void)
+static struct logbox *failing_box(unsigned devices)
 {
-    struct logbox *box = logbox_new(2, 1);
+    struct logbox *box = logbox_new(devices, 1);
 
     log_set_sink(quiet, NULL);
     failing_sim = box->sim;
@@ -604,7 +635,7 @@ static struct change *change_of_1mib(void)
 
 static void test_commit__a_fence_while_the_log_turns_to_a_new_slab(void **state)
 {
-    struct logbox *box = failing_box(), *image;
+    struct logbox *box = failing_box(2), *image;
     struct change *changes[3] = {logbox_change("x", "1"), change_of_1mib(), change_of_1mib()};
     struct awaited awaited[3];
     uint64_t slabs = committer_stats(box->committer).log_slabs;
@@ -634,6 +665,31 @@ static void test_commit__a_fence_while_the_log_turns_to_a_new_slab(void **state)
     logbox_free(box);
 }
 
+/* A copy that is one only since the fence is longer by what was never answered. */
+static void test_commit__the_longer_copy_must_not_lack_the_history(void **state)
+{
+    struct logbox *box = failing_box(3), *image;
+    struct change *change = logbox_change("d", "4");
+    _cleanup_(freep) char *old = tempdir_path(box->dir, "old");
+
+    logbox_index_copy(box, old);
+    assert_int_equal(logbox_put(box, "a", "1"), 0);
+    change->decide = decide_fails_the_write;
+    assert_int_equal(logbox_commit(box, change), -EIO);
+    assert_int_equal(committer_stats(box->committer).fenced, 1);
+    assert_int_equal(logbox_put(box, "c", "3"), 0);
+    failing_ops.write = swapped_write;
+    change = logbox_change("d", "4");
+    change->decide = decide_swaps_the_writes;
+    assert_int_equal(logbox_commit(box, change), 0);
+    image = logbox_from(cut_between, old, &box->conf, 3);
+    logbox_open_ok(image);
+    expect(image, "a", "1");
+    expect(image, "c", "3");
+    logbox_free(image);
+    logbox_free(box);
+}
+
 /* Long after the slab with the cut record was freed. */
 static void test_commit__a_fence_is_for_ever(void **state)
 {
@@ -655,7 +711,7 @@ static void test_commit__a_fence_is_for_ever(void **state)
 
 static void test_commit__an_unreadable_copy_of_the_log_is_not_needed(void **state)
 {
-    struct logbox *box = failing_box();
+    struct logbox *box = failing_box(2);
 
     assert_int_equal(logbox_put(box, "a", "1"), 0);
     for (unsigned block = 1; block < 5; block++) { /* head, cut record, change */
@@ -780,6 +836,7 @@ int main(void)
         CASE_TWO(test_commit__one_of_two_devices_fails_and_it_goes_on),
         cmocka_unit_test(test_commit__a_fence_while_the_log_turns_to_a_new_slab),
         CASE_TWO(test_commit__a_fence_is_for_ever),
+        cmocka_unit_test(test_commit__the_longer_copy_must_not_lack_the_history),
         cmocka_unit_test(test_commit__an_unreadable_copy_of_the_log_is_not_needed),
         CASE_TWO(test_commit__bytes_on_a_fenced_device_are_not_acknowledged),
         CASE_TWO(test_commit__either_of_two_copies_is_enough),
