@@ -201,10 +201,16 @@ struct extent extent_write_end(struct extent_write *write)
 {
     struct extent extent = write->extent;
 
+    slab_wrote(write->store, &extent.at, 0);
     if (!write->reopened)
         slab_trim(write->store, &extent.at, write->asked, extent.length);
     write_free(write);
     return extent;
+}
+
+void extent_write_failed(struct extent_write *write, int err)
+{
+    slab_wrote(write->store, &write->extent.at, err);
 }
 
 struct extent_write *extent_write_abort(struct extent_write *write)

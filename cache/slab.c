@@ -275,7 +275,7 @@ static bool device_prepare(struct slab_store *store, unsigned device)
     struct device *d = &store->device[device];
     static const enum slab_kind kinds[] = {SLAB_LARGE, SLAB_SMALL};
 
-    if (d->fenced)
+    if (!device_takes(d))
         return false;
     for (int wanted = 1; wanted >= 0; wanted--) /* what somebody waits for comes first */
         for (unsigned k = 0; k < countof(kinds); k++) {
@@ -297,7 +297,7 @@ static bool device_write_ahead(struct slab_store *store, unsigned device)
     struct device *d = &store->device[device];
     uint32_t slab = slab_find(d, USE_UNWRITTEN, true);
 
-    if (d->fenced || slab == UINT32_MAX)
+    if (!device_takes(d) || slab == UINT32_MAX)
         return false;
     (void)slab_prepare(store, device, slab, SLAB_FREE, USE_FREE); /* logged */
     return true;
@@ -334,7 +334,7 @@ static bool kind_needs_job(const struct device *device, enum slab_kind kind)
 
 static bool device_needs_job(const struct device *device)
 {
-    return !device->fenced &&
+    return device_takes(device) &&
            (kind_needs_job(device, SLAB_LARGE) || kind_needs_job(device, SLAB_SMALL) ||
             device->use_count[USE_UNWRITTEN] > 0);
 }

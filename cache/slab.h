@@ -132,6 +132,9 @@ void slab_wait_free(struct slab_store *store, struct completion *done);
 /* The slot is free for reuse from now on: the record dropping its last reference is durable and all
  * readers are gone (S5); the caller's duty. */
 void slab_free(struct slab_store *store, const struct location *at, uint32_t length);
+/* How a write of data to an allocated place ended. After a failure nothing more is placed in its
+ * slab until the next start, nor on its device if that goes on; what lives there stays readable. */
+void slab_wrote(struct slab_store *store, const struct location *at, int err);
 /* SLAB_FREE when the location is stale. */
 enum slab_kind slab_kind_at(const struct slab_store *store, const struct location *at);
 /* Small slabs are reclaimed whole: the closed one with the fewest live bytes, if at most live_max.
@@ -161,6 +164,8 @@ void extent_write_units(struct extent_write *write, struct extent_piece *piece, 
 void extent_write_seal(struct extent_write *write, uint32_t length, struct completion *done);
 /* All I/O has ended. Consumes; gives back what was allocated behind `length`. */
 struct extent extent_write_end(struct extent_write *write);
+/* One of its writes has failed; before extent_write_abort. */
+void extent_write_failed(struct extent_write *write, int err);
 /* All I/O has ended. Consumes; NULL is fine. A reopened extent keeps its slot. */
 struct extent_write *extent_write_abort(struct extent_write *write);
 const struct extent *extent_write_peek(const struct extent_write *write);

@@ -149,6 +149,7 @@ static void lane_written(struct completion *done)
 {
     struct lane *lane = container_of(done, struct lane, io_done);
 
+    slab_wrote(lane->store, &lane->run->at, done->err);
     for (struct small_write *w = done->err ? lane->run : NULL; w; w = w->next)
         slab_free(lane->store, &w->at, (uint32_t)w->bytes.len);
     run_end(lane, done->err);

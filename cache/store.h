@@ -41,6 +41,7 @@ struct slab {
     uint32_t generation;
     uint8_t kind;                  /* what the header on the device says */
     uint8_t use;                   /* enum slab_use */
+    bool retired;                  /* a write to it failed: nothing more is placed in it */
     uint32_t free_blocks, run_max; /* large; no run of free blocks is longer than run_max */
     uint64_t *map;                 /* large: taken blocks; NULL: none but the headers */
     uint32_t live, next;           /* small: bytes in live records; where the next run goes */
@@ -64,6 +65,9 @@ struct device {
     uint32_t small_slab;          /* open for runs; UINT32_MAX: none */
     uint64_t large_free_blocks;   /* in DATA slabs */
     bool wanted[SLAB_LOG + 1];    /* an allocation found no slab of this kind */
+    bool failing;                 /* writes of data go on failing: no more */
+
+    _Atomic unsigned write_failures; /* of data, since the last success; any thread */
 };
 
 struct slab_store {
@@ -104,6 +108,12 @@ struct small_lanes *small_lanes_new(struct slab_store *store);
 struct small_lanes *small_lanes_free(struct small_lanes *lanes);
 struct extent_pages *extent_pages_new(void);
 struct extent_pages *extent_pages_free(struct extent_pages *pages);
+
+/* May data be placed on it? */
+static inline bool device_takes(const struct device *device)
+{
+    return !device->fenced && !device->failing;
+}
 
 static inline struct slab *store_slab(const struct slab_store *store, const struct location *at)
 {

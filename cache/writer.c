@@ -151,8 +151,10 @@ static void write_ended(struct writer *w, struct extent_part *part, int err)
 {
     part->io--;
     w->io--;
-    if (err < 0)
+    if (err < 0) {
+        extent_write_failed(part->write, err);
         writer_fail(w, err);
+    }
     parts_reap(w);
 }
 
