@@ -124,11 +124,15 @@ void slab_trim(struct slab_store *store, const struct location *at, uint32_t ask
  */
 int slab_alloc_run(struct slab_store *store, unsigned device, uint32_t bytes, uint32_t live,
                    struct location *ret) must_check;
-/* done: 0 when asking for a slab of that kind again is worth it, -ENOSPC. Sets cancel. */
+/* done: 0 when asking for a slab of that kind again is worth it, -ENOSPC. */
 void slab_wait(struct slab_store *store, enum slab_kind kind, struct completion *done);
-/* done: 0 when something was given back or prepared after this call. Sets cancel: bound the wait.
- */
-void slab_wait_free(struct slab_store *store, struct completion *done);
+/* done: 0 when something was given back or prepared since slab_given, asked before the allocation
+ * that failed, was `given`. Bound the wait. */
+uint64_t slab_given(const struct slab_store *store);
+void slab_wait_free(struct slab_store *store, uint64_t given, struct completion *done);
+/* Ends either wait with -ECANCELED, if it has not ended. Not by done's cancel: that is cleared by a
+ * post from any thread. */
+void slab_wait_cancel(struct slab_store *store, struct completion *done);
 /* The slot is free for reuse from now on: the record dropping its last reference is durable and all
  * readers are gone (S5); the caller's duty. */
 void slab_free(struct slab_store *store, const struct location *at, uint32_t length);

@@ -36,6 +36,7 @@ void space_wake(struct slab_store *store)
 {
     struct completion *done = store->waiting;
 
+    atomic_fetch_add(&store->given, 1);
     store->waiting = NULL;
     store->waiting_last = &store->waiting;
     while (done) {
@@ -489,14 +490,11 @@ void slab_wrote(struct slab_store *store, const struct location *at, int err)
         KV_STR("device", device->path));
 }
 
-static void wait_cancel(struct completion *done)
+void slab_wait_cancel(struct slab_store *store, struct completion *done)
 {
-    struct slab_store *store = done->callee;
     struct completion **at;
     bool found;
 
-    if (!store) /* the post is on its way */
-        return;
     pthread_mutex_lock(&store->lock);
     for (at = &store->waiting; *at && *at != done;)
         at = &(*at)->queued;
@@ -513,8 +511,6 @@ static void wait_cancel(struct completion *done)
 
 static void wait_add(struct slab_store *store, struct completion *done) /* lock held */
 {
-    done->callee = store;
-    done->cancel = wait_cancel;
     done->queued = NULL;
     *store->waiting_last = done;
     store->waiting_last = &done->queued;
@@ -538,11 +534,19 @@ void slab_wait(struct slab_store *store, enum slab_kind kind, struct completion 
     wait_add(store, done);
 }
 
-void slab_wait_free(struct slab_store *store, struct completion *done)
+uint64_t slab_given(const struct slab_store *store)
+{
+    return atomic_load(&store->given);
+}
+
+void slab_wait_free(struct slab_store *store, uint64_t given, struct completion *done)
 {
     SCOPED_LOCK(&store->lock);
 
-    wait_add(store, done);
+    if (store->given == given)
+        wait_add(store, done);
+    else
+        completion_post(done, 0);
 }
 
 enum slab_kind slab_kind_at(const struct slab_store *store, const struct location *at)

@@ -81,6 +81,7 @@ struct slab_store {
     bool serving, stopping, job_running;
     pthread_cond_t job_ended;
     struct completion *waiting, **waiting_last; /* slab_wait */
+    _Atomic uint64_t given;                     /* space_wake calls; written under the lock */
     unsigned turn;                              /* round robin over devices */
     uint64_t low_bytes;
     void (*low_fn)(void *arg);
