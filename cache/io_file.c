@@ -94,6 +94,7 @@ int io_file_open(const struct io_ops *ops, const char *path, uint64_t bytes, str
     file = xcalloc(1, sizeof(*file));
     file->io = (struct io){.ops = ops, .bytes = bytes, .sparse = sparse};
     file->fd = fd_take(&fd);
+    pthread_mutex_init(&file->flush_lock, NULL);
     *ret = &file->io;
     return 0;
 }
@@ -124,12 +125,16 @@ int io_file_write(struct io *io, const void *from, uint32_t bytes, uint64_t offs
     return n == (ssize_t)bytes ? 0 : -EIO;
 }
 
+/* The kernel reports what it could not write to one caller of the descriptor: a flush that ended
+ * well beside a failing one says nothing, so there is never one beside another. */
 int io_file_flush(struct io *io)
 {
-    if (!atomic_load(&io->flush_failed) && fdatasync(container_of(io, struct io_file, io)->fd) < 0)
+    struct io_file *file = container_of(io, struct io_file, io);
+    SCOPED_LOCK(&file->flush_lock);
+
+    if (!atomic_load(&io->flush_failed) && fdatasync(file->fd) < 0)
         atomic_store(&io->flush_failed, true);
-    return atomic_load(&io->flush_failed) ? -EIO
-                                          : 0; /* also when another thread's flush just failed */
+    return atomic_load(&io->flush_failed) ? -EIO : 0;
 }
 
 void io_file_close(struct io *io)
@@ -137,5 +142,6 @@ void io_file_close(struct io *io)
     struct io_file *file = container_of(io, struct io_file, io);
 
     close(file->fd);
+    pthread_mutex_destroy(&file->flush_lock);
     free(file);
 }
