@@ -35,7 +35,7 @@ struct io_request {          /* the caller's memory until done fires (O4) */
 
 struct io_ops {
     const char *name; /* "io_uring", "blocking", "simulated" */
-    /* Creates the file at `bytes` if absent (sparse; slab.c writes it once in the background),
+    /* Creates the file at `bytes` if absent and not below /dev (sparse; slab.c writes it once),
      * extends a shorter one; a block device must be at least that long. bytes 0: what is there, as
      * long as it is, only to read. One process at a time (flock). -ENXIO not a file or block
      * device; -EFBIG the block device is shorter; -EBUSY open elsewhere. */

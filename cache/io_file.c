@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -78,9 +79,15 @@ static int file_prepare(int fd, const char *path, uint64_t *bytes, bool *ret_spa
     return 0;
 }
 
+/* A missing device node must not become a file in the memory of devtmpfs. */
+static bool may_create(const char *path)
+{
+    return strncmp(path, "/dev/", 5) != 0 || strncmp(path, "/dev/shm/", 9) == 0;
+}
+
 int io_file_open(const struct io_ops *ops, const char *path, uint64_t bytes, struct io **ret)
 {
-    int how = bytes ? O_RDWR | O_CREAT : O_RDONLY;
+    int how = !bytes ? O_RDONLY : may_create(path) ? O_RDWR | O_CREAT : O_RDWR;
     _cleanup_(fd_close) int fd = open(path, how | O_CLOEXEC, 0600);
     struct io_file *file;
     bool sparse = false;
