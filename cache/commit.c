@@ -16,9 +16,6 @@
 #include "cache/entry.h"
 #include "cache/metrics.h"
 
-#define ROUND_BYTES_MAX                                                                            \
-    (32u << 20)                   /* written and waiting for the flush before: no further batch    \
-                                   */
 #define INDEX_BYTES_MAX   MIB(64) /* records since the index was flushed */
 #define INDEX_COMMITS_MAX 100000u
 #define INDEX_WRITTEN_MAX (2 * SLAB_PAYLOAD_BYTES) /* of log: lonely changes fill a page each */
@@ -355,7 +352,7 @@ static void *committer_main(void *arg)
         if (c->flush_running && !c->flush_pending)
             round_finished(c);
         else if ((c->taken.first || c->queue.first) && c->room != LOG_FULL &&
-                 c->written.bytes < ROUND_BYTES_MAX)
+                 c->written.bytes < LOG_ROUND_BYTES_MAX)
             batch(c);
         else if (!c->flush_running && c->written.changes.first)
             round_start(c);

@@ -690,6 +690,34 @@ static void test_commit__the_longer_copy_must_not_lack_the_history(void **state)
     logbox_free(box);
 }
 
+/* A lost record, and the next that says it was flushed is a whole round away. */
+static void test_commit__damage_is_told_from_a_tail_a_round_away(void **state)
+{
+    struct logbox *box = *state, *image;
+    struct change *change = logbox_change("g", "1");
+    struct awaited awaited[13];
+
+    assert_int_equal(logbox_put(box, "a", "1"), 0); /* block 3; then "g" */
+    sem_init(&gate, 0, 0);
+    change->decide = wait_at_gate; /* one round with all that follows */
+    for (unsigned i = 0; i < countof(awaited); i++) {
+        change->done = awaited_init(&awaited[i], loop_poll_loop(box->poll));
+        commit_submit(box->committer, change);
+        change = change_of_1mib();
+    }
+    change_free(change);
+    sem_post(&gate);
+    for (unsigned i = 0; i < countof(awaited); i++)
+        assert_int_equal(loop_await(box->poll, &awaited[i]), 0);
+    sem_destroy(&gate);
+    assert_int_equal(logbox_put(box, "z", "1"), 0);
+    image = logbox_image(box);
+    for (unsigned slab = 0; slab < 8; slab++)
+        corrupt_block(image, "device0", slab, 4);
+    expect_refused(image, "damaged behind change 1");
+    logbox_free(image);
+}
+
 /* Long after the slab with the cut record was freed. */
 static void test_commit__a_fence_is_for_ever(void **state)
 {
@@ -835,6 +863,7 @@ int main(void)
         CASE(test_commit__cut_takes_all_that_follows),
         CASE_TWO(test_commit__one_of_two_devices_fails_and_it_goes_on),
         cmocka_unit_test(test_commit__a_fence_while_the_log_turns_to_a_new_slab),
+        CASE(test_commit__damage_is_told_from_a_tail_a_round_away),
         CASE_TWO(test_commit__a_fence_is_for_ever),
         cmocka_unit_test(test_commit__the_longer_copy_must_not_lack_the_history),
         cmocka_unit_test(test_commit__an_unreadable_copy_of_the_log_is_not_needed),
