@@ -152,6 +152,18 @@ bool loop_is_mine(const struct loop *loop)
     return current == loop;
 }
 
+void loop_hold(struct loop *loop)
+{
+    assert(loop_is_mine(loop));
+    loop->held++;
+}
+
+void loop_release(struct loop *loop)
+{
+    assert(loop_is_mine(loop) && loop->held > 0);
+    loop->held--;
+}
+
 struct loop *loop_current(void)
 {
     return current;

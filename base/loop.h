@@ -44,7 +44,8 @@ struct loop {
     struct loop_hook *hooks;                /* before_sleep */
     struct timer **timers;                  /* binary heap by due_ns */
     unsigned timer_count, timer_room;
-    void *io; /* cache/io_uring's ring on this loop, or NULL */
+    unsigned held; /* loop_hold; the owner turns until it is 0 before it leaves */
+    void *io;      /* cache/io_uring's ring on this loop, or NULL */
 };
 
 void loop_init(struct loop *loop, const struct loop_ops *ops);
@@ -59,6 +60,9 @@ bool loop_run_ready(struct loop *loop);
  */
 int loop_timeout_ms(const struct loop *loop, int max);
 void loop_add_hook(struct loop *loop, struct loop_hook *hook);
+/* Something of this loop is under way that nobody waits for any more. Owner's thread. */
+void loop_hold(struct loop *loop);
+void loop_release(struct loop *loop);
 
 void timer_start(struct loop *loop, struct timer *timer,
                  uint64_t after_ns);                     /* restarts a running one */

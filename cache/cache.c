@@ -76,10 +76,15 @@ static const struct io_ops *io_of(const struct cache_conf *conf)
     return io_ops_auto();
 }
 
+static char *data_path(const struct cache *cache, const char *name)
+{
+    return xasprintf("%.*s/%s", SPAN_FMT(cache->conf.data), name);
+}
+
 static int open_index(struct cache *cache, char **why)
 {
     _cleanup_(freep) char *folder = xasprintf("%.*s", SPAN_FMT(cache->conf.data));
-    _cleanup_(freep) char *path = xasprintf("%s/index", folder);
+    _cleanup_(freep) char *path = data_path(cache, "index");
     struct index_conf conf = {.path = path, .cache_bytes = cache->conf.index_cache_bytes};
 
     if (mkdir(folder, 0700) < 0 && errno != EEXIST) {
@@ -97,13 +102,14 @@ static int open_index(struct cache *cache, char **why)
     return index_open(&conf, &cache->index, why);
 }
 
-static int open_slabs(struct cache *cache, char **why)
+static int open_slabs(struct cache *cache, bool read_only, char **why)
 {
     struct slab_conf conf = {
         .devices = cache->conf.devices,
         .device_count = cache->conf.device_count,
         .io_ops = io_of(&cache->conf),
         .format_discard = cache->conf.format_discard,
+        .read_only = read_only,
         .workers = cache->workers,
     };
 
@@ -222,7 +228,7 @@ int cache_open(const struct cache_conf *conf, struct cache **ret, char **why)
     *why = NULL;
     err = open_index(cache, why);
     if (!err)
-        err = open_slabs(cache, why);
+        err = open_slabs(cache, false, why);
     if (!err)
         err = load(cache, why);
     if (!err)
@@ -264,21 +270,45 @@ struct cache *cache_close(struct cache *cache)
     return NULL;
 }
 
+/* ---- hearth check ---- */
+
+/* The log is replayed before the index is looked at: into a copy, so that the box's own stays as it
+ * is. Tables are linked, not copied. */
+static int open_index_copy(struct cache *cache, const char *path, char **why)
+{
+    _cleanup_(freep) char *index = data_path(cache, "index");
+    struct index_conf conf = {.path = path, .cache_bytes = cache->conf.index_cache_bytes};
+    int err = index_discard(path, why); /* of a check that was killed */
+
+    if (!err)
+        err = index_copy(index, path, why);
+    return err ? err : index_open(&conf, &cache->index, why);
+}
+
+static int check_log(struct cache *cache, void (*report)(void *arg, const char *line), void *arg)
+{
+    struct verify *verify = verify_new(cache);
+    struct committer_conf conf = log_conf(cache, verify);
+    int findings = committer_check(&conf, report, arg);
+
+    verify_free(verify);
+    return findings;
+}
+
 int cache_check(const struct cache_conf *conf, void (*report)(void *arg, const char *line),
                 void *arg)
 {
     struct cache *cache = cache_new(conf);
-    _cleanup_(freep) char *why = NULL;
-    struct committer_conf log;
+    _cleanup_(freep) char *copy = data_path(cache, "check");
+    _cleanup_(freep) char *why = NULL, *left = NULL;
     int findings = 0, err;
 
-    err = open_index(cache, &why);
+    cache->conf.format_discard = false;
+    err = open_index_copy(cache, copy, &why);
     if (!err)
-        err = open_slabs(cache, &why);
-    if (!err) {
-        log = log_conf(cache, NULL);
-        err = findings = committer_check(&log, report, arg);
-    }
+        err = open_slabs(cache, true, &why);
+    if (!err)
+        err = findings = check_log(cache, report, arg);
     if (err >= 0)
         err = load(cache, &why);
     if (!err) {
@@ -288,6 +318,8 @@ int cache_check(const struct cache_conf *conf, void (*report)(void *arg, const c
     if (err < 0)
         report(arg, why ? why : strerror(-err));
     cache_close(cache);
+    if (index_discard(copy, &left) < 0)
+        report(arg, left);
     return err < 0 ? err : findings;
 }
 

@@ -13,6 +13,16 @@ void change_add_hook(struct change *change, struct change_hook *hook)
     change->hooks_tail = &hook->next;
 }
 
+uint64_t change_devices(const struct change *change)
+{
+    uint64_t devices = 0;
+
+    for (struct change_hook *hook = change->hooks; hook; hook = hook->next)
+        if (hook->devices)
+            devices |= hook->devices(hook);
+    return devices;
+}
+
 int change_order(struct change *change)
 {
     int err = change->decide ? change->decide(change) : 0;

@@ -17,9 +17,6 @@
 #include "cache/entry.h"
 #include "cache/metrics.h"
 
-#define ROUND_BYTES_MAX                                                                            \
-    (32u << 20)                   /* written and waiting for the flush before: no further batch    \
-                                   */
 #define INDEX_BYTES_MAX   MIB(64) /* records since the index was flushed */
 #define INDEX_COMMITS_MAX 100000u
 #define INDEX_WRITTEN_MAX (2 * SLAB_PAYLOAD_BYTES) /* of log: lonely changes fill a page each */
@@ -146,9 +143,11 @@ static int epoch_next(struct committer *c)
         err = -EIO;
     if (!err && (err = answered_write(c)))
         return err;
-    if (!err)
-        c->durable = log_chain(c->log);
-    return err;
+    if (err)
+        return err;
+    c->durable = log_chain(c->log);
+    keepers_kick_index(c); /* a new copy has nothing older: soon it need not */
+    return 0;
 }
 
 /* No flush is running. Everything unanswered fails, after a cut record has made it void (C5). */
@@ -251,13 +250,24 @@ static void round_finished(struct committer *c)
 
 /* ---- a batch ---- */
 
+/* A fenced device is flushed no more. What was written to it before the fence and is not in a
+ * record yet was covered by the flush that failed, or by none: it can never be made durable. */
+static int change_judge(struct committer *c, struct change *change)
+{
+    uint64_t fenced = atomic_load(&c->fenced);
+
+    if (fenced && change_devices(change) & fenced)
+        return -EIO;
+    return change_order(change);
+}
+
 /* Orders one change: a record in the log's buffer, or a refusal. */
 static void change_write(struct committer *c, struct change *change)
 {
     const struct entry_buffer *entries = change->entries;
 
     change->number = log_chain(c->log).last + 1;
-    change->err = change_order(change);
+    change->err = change_judge(c, change);
     if (change->err >= 0) {
         change->err = 0;
         assert(entries->used <= LOG_ENTRY_BYTES_MAX);
@@ -349,7 +359,7 @@ static void *committer_main(void *arg)
         if (c->flush_running && !c->flush_pending)
             round_finished(c);
         else if ((c->taken.first || c->queue.first) && c->room != LOG_FULL &&
-                 c->written.bytes < ROUND_BYTES_MAX)
+                 c->written.bytes < LOG_ROUND_BYTES_MAX)
             batch(c);
         else if (!c->flush_running && c->written.changes.first)
             round_start(c);

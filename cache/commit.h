@@ -36,6 +36,9 @@ struct change {
 
 /* What a part of the cache that added entries wants to be told of the change they went into. */
 struct change_hook {
+    /* Committer thread, before decide: bit per device with bytes that this change would be the first
+     * to make durable. May be NULL: none. */
+    uint64_t (*devices)(struct change_hook *hook);
     /* Committer thread, in commit order, after change->decide has agreed, before the record is written:
      * may append entries, cannot refuse. May be NULL. */
     void (*order)(struct change_hook *hook, struct change *change);
@@ -46,6 +49,7 @@ struct change_hook {
 };
 /* In the order added. Adding is the builder's; the rest is the committer's and change_free's (change.c). */
 void change_add_hook(struct change *change, struct change_hook *hook);
+uint64_t change_devices(const struct change *change);
 int change_order(struct change *change) must_check; /* decide, then the hooks: 0 or the refusal */
 void change_end_hooks(struct change *change, int err);
 void change_end(struct change *change, uint64_t commit, int err); /* the hooks' end, then publish */

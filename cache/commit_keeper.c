@@ -49,6 +49,12 @@ int index_checkpoint(struct committer *c)
     return 0;
 }
 
+static bool room_asked(struct committer *c)
+{
+    SCOPED_LOCK(&c->lock);
+    return c->room == LOG_FULL;
+}
+
 static void room_tried(struct committer *c)
 {
     SCOPED_LOCK(&c->lock);
@@ -60,7 +66,7 @@ static void room_tried(struct committer *c)
 static void *indexer_main(void *arg)
 {
     struct committer *c = arg;
-    bool due;
+    bool due, asked;
 
     while (keeper_wait(c, c->index_fd, INDEX_LAG_MS, &due)) {
         due = atomic_exchange(&c->index_due, false) || due;
@@ -68,11 +74,13 @@ static void *indexer_main(void *arg)
             log_take_ahead(c->log);
         if (!due)
             continue;
+        asked = room_asked(c); /* else what is asked for from now on is the next run's to try */
         if (atomic_load(&c->last) > atomic_load(&c->applied_persisted) && index_checkpoint(c))
             committer_fatal(c,
                             "the index failed: %s; the commit log has everything, so start again",
                             index_error(c->conf.index));
-        room_tried(c);
+        if (asked)
+            room_tried(c);
     }
     return NULL;
 }

@@ -2,9 +2,10 @@
  * and opens the new epoch. Main thread, blocking. design.md section 3 "Start".
  *
  * In order: 1 every device is flushed once, so that what is read is what stays (a killed process
- * leaves bytes in the device's cache) 2 the chain is walked; of two copies the longer one counts
- * 3 the bytes that records behind the last known flush refer to are checked; the first failure cuts
- * 4 replay 5 (serve) cut record of the new epoch, flushed 6 superblocks name the epoch. */
+ * leaves bytes in the device's cache) 2 the chain is walked; of two copies the longer one counts,
+ * if the index lacks nothing before it 3 the bytes that records behind the last known flush refer
+ * to are checked; the first failure cuts 4 replay 5 (serve) cut record of the new epoch, flushed 6
+ * superblocks name the epoch. */
 #include "cache/commit_internal.h"
 
 #include <inttypes.h>
@@ -19,9 +20,9 @@
 struct start {
     struct committer *c;
     const struct super_state *super;
-    struct log_path path; /* the copy that counts */
-    struct log_end end;   /* of it */
-    uint64_t failed;      /* bit per device that cannot be flushed or read */
+    struct log_path path;       /* the copy that counts */
+    struct log_end end;         /* of it */
+    uint64_t unflushed, unread; /* bit per device; unread: its copy of the log */
     uint32_t epoch_max;
     uint64_t applied_min, applied_max;
     uint64_t replay_bytes, replayed, replay_last;
@@ -40,16 +41,33 @@ static void flush_all(struct start *s)
     for (unsigned d = 0; d < s->c->device_count; d++) {
         io = slab_device_io(s->c->conf.slabs, d);
         if (io->ops->flush(io))
-            s->failed |= 1ull << d;
+            s->unflushed |= 1ull << d;
     }
 }
 
-/* Takes the device's log if it reaches further than the one held. */
+/* Of copies of one epoch each has all that was answered in it, but one that became a copy with it
+ * begins there: what the index lacks may stand in the other only. */
+static bool covers_index(const struct start *s, const struct log_path *path)
+{
+    return path->slab[0].head.first <= s->applied_min + 1;
+}
+
+static bool is_better(const struct start *s, const struct log_path *path, const struct log_end *end)
+{
+    if (!s->path.count)
+        return true;
+    if (end->chain.epoch != s->end.chain.epoch)
+        return end->chain.epoch > s->end.chain.epoch;
+    if (covers_index(s, path) != covers_index(s, &s->path))
+        return covers_index(s, path);
+    return end->chain.last > s->end.chain.last;
+}
+
+/* Takes the device's log if it is better than the one held. */
 static int consider(struct start *s, unsigned device)
 {
     struct log_path path;
     struct log_end end;
-    bool better;
     int err = log_path_find(s->c->conf.slabs, device, s->c->box, &path);
 
     if (err)
@@ -59,10 +77,7 @@ static int consider(struct start *s, unsigned device)
         return 0;
     log_path_trim(&path, s->applied_min + 1);
     err = log_path_walk(&path, NULL, NULL, &end);
-    better =
-        !err && (!s->path.count || end.chain.epoch > s->end.chain.epoch ||
-                 (end.chain.epoch == s->end.chain.epoch && end.chain.last > s->end.chain.last));
-    if (!better) {
+    if (err || !is_better(s, &path, &end)) {
         log_path_done(&path);
         return err;
     }
@@ -72,6 +87,13 @@ static int consider(struct start *s, unsigned device)
     return 0;
 }
 
+/* Does the log that was found have all that was answered? Each copy has. */
+static bool reaches_answered(const struct start *s)
+{
+    return s->path.count && s->end.chain.epoch >= s->super->epoch &&
+           s->end.chain.last >= s->super->answered;
+}
+
 static int find(struct start *s)
 {
     uint64_t failed;
@@ -79,11 +101,16 @@ static int find(struct start *s)
     flush_all(s);
     for (unsigned d = 0; d < s->c->device_count; d++)
         if (consider(s, d))
-            s->failed |= 1ull << d;
-    failed = s->failed & ~s->end.chain.fenced;
+            s->unread |= 1ull << d;
+    failed = s->unflushed & ~s->end.chain.fenced;
+    if (!reaches_answered(s))
+        failed |= s->unread & ~s->end.chain.fenced;
     if (failed)
         return REFUSE(s, "device number %d cannot be flushed or read: check it, then start again",
                       __builtin_ctzll(failed));
+    if (s->unread)
+        log_error("a copy of the commit log cannot be read: another one is whole",
+                  KV_UINT("device", (unsigned)__builtin_ctzll(s->unread)));
     if (!s->path.count)
         s->end.chain.epoch = s->super->epoch;
     return 0;

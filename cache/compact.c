@@ -53,6 +53,11 @@ struct move_hook {
     bool moved;
 };
 
+static uint64_t move_devices(struct change_hook *base)
+{
+    return 1ull << container_of(base, struct move_hook, hook)->to->extent.at.device;
+}
+
 static void move_order(struct change_hook *base, struct change *change)
 {
     struct move_hook *hook = container_of(base, struct move_hook, hook);
@@ -64,7 +69,7 @@ static void move_order(struct change_hook *base, struct change *change)
         return; /* dropped meanwhile */
     change_delete_space(change, &hook->from->extent.at);
     change_put_extent(change, object, &hook->to->extent);
-    change_put_links(change, object); /* the copy is not flushed yet */
+    change_put_needs(change, object);
     object_set_cell(object, index, cell_ref(hook->to));
     hook->moved = true;
     cell_mutant(hook->from, SLOT_WHEN_ORDERED);
@@ -99,7 +104,8 @@ static void move_add(struct change *change, struct object *object, struct cell *
 {
     struct move_hook *hook = xcalloc(1, sizeof(*hook));
 
-    hook->hook = (struct change_hook){.order = move_order, .end = move_end};
+    hook->hook =
+        (struct change_hook){.devices = move_devices, .order = move_order, .end = move_end};
     hook->object = object_ref(object);
     hook->from = cell_ref(from);
     hook->to = cell_new(object->cache->slabs, to);

@@ -63,9 +63,9 @@ bool object_evictable(const struct object *object); /* content.c; lock held */
 #define LINK_RECORD 0 /* the user of a body located by its blob record */
 void object_add_link(struct object *object, uint64_t user,
                      enum object_state state); /* object's lock held */
-/* Its link rows as they are, so that a start that meets the change knows whether the bytes it refers
- * to must be there (verify.c). Object's lock held; not of a body located by its record. */
-void change_put_links(struct change *change, const struct object *object);
+/* The link rows that are not clean, as they are: a start that finds this change in the log's tail
+ * asks for the bytes of an object only when a row says that somebody needs them. Lock held. */
+void change_put_needs(struct change *change, const struct object *object);
 
 /* ---- filler.c ---- */
 /* The extent's row as it is when ordered; nobody waits. After units were added or lost. */

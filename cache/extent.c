@@ -201,10 +201,16 @@ struct extent extent_write_end(struct extent_write *write)
 {
     struct extent extent = write->extent;
 
+    slab_wrote(write->store, &extent.at, 0);
     if (!write->reopened)
         slab_trim(write->store, &extent.at, write->asked, extent.length);
     write_free(write);
     return extent;
+}
+
+void extent_write_failed(struct extent_write *write, int err)
+{
+    slab_wrote(write->store, &write->extent.at, err);
 }
 
 struct extent_write *extent_write_abort(struct extent_write *write)
@@ -263,8 +269,9 @@ static int plan_read(const struct slab_store *store, const struct extent *e, str
         return -ESTALE;
     plan.device_offset = slab_offset(store, e->at.device, e->at.slab) + e->at.offset;
     err = kind == SLAB_SMALL ? plan_small(e, &plan) : plan_large(e, &plan);
-    if (err == 0 && e->at.offset + plan.bytes > slab_bytes()) /* a damaged row */
-        err = -EUCLEAN;
+    if (err == 0 && plan.device_offset + plan.bytes >
+                        slab_offset(store, e->at.device, e->at.slab) + slab_bytes())
+        err = -EUCLEAN; /* a damaged row */
     if (err == 0)
         *ret = plan;
     return err;
@@ -362,7 +369,6 @@ void extent_read_start(struct extent_read *read)
 int extent_read_now(struct slab_store *store, const struct extent *extent, struct object_id id,
                     struct range want, void *into)
 {
-    struct io *io = store->device[extent->at.device].io;
     _cleanup_(freep) char *buf =
         xaligned(IO_ALIGN, IO_BYTES_MAX); /* no loop here to wait for a pool */
     char *to = into;
@@ -371,9 +377,12 @@ int extent_read_now(struct slab_store *store, const struct extent *extent, struc
         struct extent_plan plan = {0};
         const char *from = NULL;
         int err = plan_read(store, extent, want, &plan);
+        struct io *io;
 
-        if (err == 0)
-            err = io->ops->read(io, buf, plan.bytes, plan.device_offset);
+        if (err < 0) /* also a damaged row that names no device of ours */
+            return err;
+        io = store->device[extent->at.device].io;
+        err = io->ops->read(io, buf, plan.bytes, plan.device_offset);
         if (err == 0)
             err = plan_check(store, extent, id, &plan, buf, &from);
         if (err < 0)

@@ -301,6 +301,8 @@ static int store_fill(struct filler *filler, struct fill *fill)
     if (!err) {
         err = store_write(filler, fill, write);
         if (err)
+            extent_write_failed(write, err);
+        if (err)
             write = extent_write_abort(write);
     }
     if (err) {

@@ -55,6 +55,9 @@ struct index_conf {
 /* Opens or creates. On failure *why says in words what to do (malloc'ed). */
 int index_open(const struct index_conf *conf, struct index **ret, char **why) must_check;
 struct index *index_close(struct index *index); /* flushes; NULL is fine */
+/* A copy of an index that is not open, to open in its place: what never changes is linked. `to` is
+ * a path in the same file system. -ENOENT. */
+int index_copy(const char *from, const char *to, char **why) must_check;
 /* Removes an index that is not open (hearth format --discard). Absent is fine. */
 int index_discard(const char *path, char **why) must_check;
 /* First error seen; "" when there was none. Any thread. */

@@ -35,10 +35,10 @@ struct io_request {          /* the caller's memory until done fires (O4) */
 
 struct io_ops {
     const char *name; /* "io_uring", "blocking", "simulated" */
-    /* Creates the file at `bytes` if absent (sparse; slab.c writes it once in the background),
-     * extends a shorter one; a block device must be at least that long. One process at a time
-     * (flock). -ENXIO not a file or block device; -EFBIG the block device is shorter; -EBUSY open
-     * elsewhere. */
+    /* Creates the file at `bytes` if absent and not below /dev (sparse; slab.c writes it once),
+     * extends a shorter one; a block device must be at least that long. bytes 0: what is there, as
+     * long as it is, only to read. One process at a time (flock). -ENXIO not a file or block
+     * device; -EFBIG the block device is shorter; -EBUSY open elsewhere. */
     int (*open)(const struct io_ops *ops, const char *path, uint64_t bytes, struct io **ret);
     void (*submit)(struct io *io,
                    struct io_request *request); /* on done->loop's thread; never blocks */

@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -42,7 +43,23 @@ static int size_block_device(int fd, uint64_t bytes)
     return have < bytes ? -EFBIG : 0;
 }
 
-static int file_prepare(int fd, const char *path, uint64_t bytes, bool *ret_sparse)
+static int size_found(int fd, const struct stat *st, uint64_t *ret)
+{
+    if (S_ISREG(st->st_mode))
+        *ret = (uint64_t)st->st_size;
+    else if (ioctl(fd, BLKGETSIZE64, ret) < 0)
+        return -errno;
+    *ret -= *ret % IO_ALIGN;
+    return 0;
+}
+
+static int size_set(int fd, const struct stat *st, uint64_t bytes)
+{
+    return S_ISREG(st->st_mode) ? size_file(fd, st, bytes) : size_block_device(fd, bytes);
+}
+
+/* *bytes 0: as long as it is. */
+static int file_prepare(int fd, const char *path, uint64_t *bytes, bool *ret_sparse)
 {
     struct stat st;
     int err;
@@ -53,7 +70,7 @@ static int file_prepare(int fd, const char *path, uint64_t bytes, bool *ret_spar
         return -ENXIO;
     if (flock(fd, LOCK_EX | LOCK_NB) < 0)
         return errno == EWOULDBLOCK ? -EBUSY : -errno;
-    err = S_ISREG(st.st_mode) ? size_file(fd, &st, bytes) : size_block_device(fd, bytes);
+    err = *bytes ? size_set(fd, &st, *bytes) : size_found(fd, &st, bytes);
     if (err < 0)
         return err;
     if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_DIRECT) < 0)
@@ -62,21 +79,29 @@ static int file_prepare(int fd, const char *path, uint64_t bytes, bool *ret_spar
     return 0;
 }
 
+/* A missing device node must not become a file in the memory of devtmpfs. */
+static bool may_create(const char *path)
+{
+    return strncmp(path, "/dev/", 5) != 0 || strncmp(path, "/dev/shm/", 9) == 0;
+}
+
 int io_file_open(const struct io_ops *ops, const char *path, uint64_t bytes, struct io **ret)
 {
-    _cleanup_(fd_close) int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int how = !bytes ? O_RDONLY : may_create(path) ? O_RDWR | O_CREAT : O_RDWR;
+    _cleanup_(fd_close) int fd = open(path, how | O_CLOEXEC, 0600);
     struct io_file *file;
     bool sparse = false;
     int err;
 
     if (fd < 0)
         return -errno;
-    err = file_prepare(fd, path, bytes, &sparse);
+    err = file_prepare(fd, path, &bytes, &sparse);
     if (err < 0)
         return err;
     file = xcalloc(1, sizeof(*file));
     file->io = (struct io){.ops = ops, .bytes = bytes, .sparse = sparse};
     file->fd = fd_take(&fd);
+    pthread_mutex_init(&file->flush_lock, NULL);
     *ret = &file->io;
     return 0;
 }
@@ -107,12 +132,16 @@ int io_file_write(struct io *io, const void *from, uint32_t bytes, uint64_t offs
     return n == (ssize_t)bytes ? 0 : -EIO;
 }
 
+/* The kernel reports what it could not write to one caller of the descriptor: a flush that ended
+ * well beside a failing one says nothing, so there is never one beside another. */
 int io_file_flush(struct io *io)
 {
-    if (!atomic_load(&io->flush_failed) && fdatasync(container_of(io, struct io_file, io)->fd) < 0)
+    struct io_file *file = container_of(io, struct io_file, io);
+    SCOPED_LOCK(&file->flush_lock);
+
+    if (!atomic_load(&io->flush_failed) && fdatasync(file->fd) < 0)
         atomic_store(&io->flush_failed, true);
-    return atomic_load(&io->flush_failed) ? -EIO
-                                          : 0; /* also when another thread's flush just failed */
+    return atomic_load(&io->flush_failed) ? -EIO : 0;
 }
 
 void io_file_close(struct io *io)
@@ -120,5 +149,6 @@ void io_file_close(struct io *io)
     struct io_file *file = container_of(io, struct io_file, io);
 
     close(file->fd);
+    pthread_mutex_destroy(&file->flush_lock);
     free(file);
 }

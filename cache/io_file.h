@@ -3,11 +3,14 @@
 #ifndef CACHE_IO_FILE_H
 #define CACHE_IO_FILE_H
 
+#include <pthread.h>
+
 #include "cache/io.h"
 
 struct io_file {
     struct io io;
     int fd;
+    pthread_mutex_t flush_lock; /* one flush at a time: see io_file_flush */
 };
 
 int io_file_open(const struct io_ops *ops, const char *path, uint64_t bytes,

@@ -39,7 +39,7 @@ struct chunk { /* of a file's two tables; NULL page: zeros */
 
 struct sim_file {
     char *name; /* NULL: unused place */
-    uint64_t chunk_count;
+    uint64_t bytes, chunk_count;
     struct chunk **chunks; /* NULL: never written; so a clone costs what was written */
 };
 
@@ -60,6 +60,7 @@ struct sim_io {
     struct io_sim *sim;
     struct sim_file *file;
     uint64_t power;
+    bool read_only;
 };
 
 static uint64_t draw(uint64_t *state) /* splitmix64 */
@@ -218,7 +219,7 @@ static int sim_write(struct io *io, const void *from, uint32_t bytes, uint64_t o
 {
     struct sim_io *h = container_of(io, struct sim_io, io);
     SCOPED_LOCK(&h->sim->lock);
-    int err = handle_check(h);
+    int err = h->read_only ? -EBADF : handle_check(h);
 
     assert(bytes % IO_ALIGN == 0 && offset % IO_ALIGN == 0 && offset + bytes <= io->bytes);
     if (err == 0)
@@ -354,6 +355,7 @@ static void file_extend(struct sim_file *file, uint64_t bytes)
 {
     uint64_t count = (bytes / IO_ALIGN + CHUNK_PAGES - 1) / CHUNK_PAGES;
 
+    file->bytes = MAX(file->bytes, bytes);
     if (count <= file->chunk_count)
         return;
     file->chunks = xrealloc(file->chunks, count * sizeof(*file->chunks));
@@ -371,11 +373,14 @@ static int sim_open(const struct io_ops *ops, const char *path, uint64_t bytes, 
 
     if (!file)
         return -ENOSPC;
+    if (!file->name && !bytes)
+        return -ENOENT;
     if (!file->name)
         file->name = xstrdup(path);
     file_extend(file, bytes);
     h = xcalloc(1, sizeof(*h));
-    h->io = (struct io){.ops = ops, .bytes = bytes};
+    h->read_only = !bytes;
+    h->io = (struct io){.ops = ops, .bytes = bytes ? bytes : file->bytes};
     h->sim = sim;
     h->file = file;
     h->power = sim->power;
@@ -446,7 +451,7 @@ static void file_free(struct sim_file *file)
 static void file_copy(struct sim_file *to, const struct sim_file *from)
 {
     to->name = xstrdup(from->name);
-    file_extend(to, from->chunk_count * CHUNK_PAGES * IO_ALIGN);
+    file_extend(to, from->bytes);
     for (uint64_t c = 0; c < from->chunk_count; c++) {
         if (!from->chunks[c])
             continue;

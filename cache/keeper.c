@@ -104,6 +104,8 @@ static void *keeper_main(void *arg)
         log_error("the keeper has no I/O ring: space is not reclaimed");
     else
         keeper_work(keeper);
+    while (loop->held) /* small records of others in a run that this loop began */
+        loop_poll_once(keeper->poll, KEEPER_SLEEP_MS);
     if (ops->detach)
         ops->detach(ops, loop);
     loop_enter(NULL);

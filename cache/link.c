@@ -109,10 +109,11 @@ static void put_link_row(struct change *change, const struct object *object, uin
     change_put(change, FAM_OBJECTS, object_key_span(&key), (struct span){&value, 1});
 }
 
-void change_put_links(struct change *change, const struct object *object)
+void change_put_needs(struct change *change, const struct object *object)
 {
     for (unsigned i = 0; i < object->link_count; i++)
-        put_link_row(change, object, object->links[i].user, object->links[i].state);
+        if (object->links[i].state != OBJECT_CLEAN)
+            put_link_row(change, object, object->links[i].user, object->links[i].state);
 }
 
 static void put_record_space(struct change *change, const struct object *object,
@@ -264,6 +265,22 @@ static void undo_clean(struct link_hook *hook)
     swap_origin(hook);
 }
 
+/* Bytes of clean content are owed no flush; those of an object with rows are durable. */
+static uint64_t link_devices(struct change_hook *base)
+{
+    struct link_hook *hook = container_of(base, struct link_hook, hook);
+    struct object *object = hook->object;
+    uint64_t devices = 0;
+
+    SCOPED_LOCK(&object->lock);
+    if (hook->op != LINK_ADD || hook->state == OBJECT_CLEAN || object->rows)
+        return 0;
+    for (unsigned i = 0; i < object->cell_count; i++)
+        if (object->cells[i])
+            devices |= 1ull << object->cells[i]->extent.at.device;
+    return devices;
+}
+
 static void link_order(struct change_hook *base, struct change *change)
 {
     struct link_hook *hook = container_of(base, struct link_hook, hook);
@@ -320,7 +337,8 @@ static struct link_hook *link_hook_add(struct change *change, struct object *obj
 {
     struct link_hook *hook = xcalloc(1, sizeof(*hook));
 
-    hook->hook = (struct change_hook){.order = link_order, .end = link_end};
+    hook->hook =
+        (struct change_hook){.devices = link_devices, .order = link_order, .end = link_end};
     hook->op = op;
     hook->object = object_ref(object);
     hook->user = user;

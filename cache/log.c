@@ -81,6 +81,18 @@ static void segment_give(struct log_store *log, const struct log_segment *segmen
         slab_give_log(log->slabs, segment->copy[i].device, segment->copy[i].slab);
 }
 
+/* Slabs that were turned to behind the chain's end hold void records only. The next one takes their
+ * place in the sequence: a start goes back from it and must not meet a slab that the chain never
+ * reaches. Nothing in them was answered, so they are free at once. */
+static void segments_void(struct log_store *log, uint64_t last)
+{
+    SCOPED_LOCK(&log->lock);
+    while (log->segment_count && log->segments[log->segment_count - 1].first > last + 1) {
+        segment_give(log, &log->segments[--log->segment_count]);
+        log->sequence--;
+    }
+}
+
 void log_trim(struct log_store *log, uint64_t persisted, uint64_t durable)
 {
     unsigned n = 0;
@@ -156,7 +168,8 @@ static void write_head(struct log_store *log, struct log_copy *copy, uint32_t ge
                             .sequence = log->sequence,
                             .first = log->chain.last + 1,
                             .prev_crc = log->chain.crc,
-                            .flushed = flushed};
+                            .flushed = flushed,
+                            .fenced = log->chain.fenced};
 
     log_head_encode(&head, block);
     copy_write(log, copy, block, LOG_HEAD_BYTES, IO_ALIGN);
@@ -360,9 +373,11 @@ int log_begin_epoch(struct log_store *log, const struct log_chain *end, uint32_t
     log->broken = false;
     log->failed = 0;
     cut.flushed = end->last;
+    segments_void(log, end->last);
     if ((err = take_next(log)))
         return err;
     log->chain.epoch = epoch;
+    log->chain.fenced = fenced;
     turn(log, end->last);
     add_record(log, &cut);
     err = log_batch_write(log);

@@ -24,6 +24,7 @@
 /* One batch of log_add calls between two log_reserve calls: at most this much record bytes when the
  * last one is added. */
 #define LOG_BATCH_BYTES_MAX (2u << 20)
+#define LOG_ROUND_BYTES_MAX (32u << 20) /* written and not flushed: no further batch */
 
 /* ---- reading: log_read.c ---- */
 

@@ -2,9 +2,10 @@
  * Start and `hearth check`: blocking, one thread. */
 #include "cache/log.h"
 
-/* How far behind the end of the chain flushed records are looked for. What follows the first record
- * of a lost group is at most two groups away. */
-#define SCAN_BYTES        (8u << 20)
+/* How far behind the end of the chain flushed records are looked for. Between a lost record and the
+ * first that says it was flushed are the rest of its round and the next one, which was written
+ * while the flush ran. */
+#define SCAN_BYTES        (2 * (LOG_ROUND_BYTES_MAX + LOG_BATCH_BYTES_MAX))
 #define READER_BYTES      (ALIGN_UP(LOG_RECORD_BYTES_MAX, IO_ALIGN) + 2 * IO_BYTES_MAX)
 #define LOG_PAYLOAD_START (IO_ALIGN + LOG_HEAD_BYTES) /* in a slab: header page, head */
 
@@ -203,14 +204,15 @@ void log_path_trim(struct log_path *path, uint64_t from)
 
 /* Does a record behind the chain's end say that the next number was flushed? */
 static int scan_slab(struct slab_reader *reader, uint64_t box, const struct log_chain *chain,
-                     bool *ret)
+                     uint32_t *left, bool *ret)
 {
     uint32_t limit;
     struct log_record record;
     int err;
 
     reader->pos = ALIGN_UP(reader->pos, IO_ALIGN);
-    limit = MIN(reader->end, reader->pos + SCAN_BYTES);
+    limit = MIN(reader->end, reader->pos + *left);
+    *left -= limit - reader->pos;
     for (; reader->pos < limit && !*ret; reader->pos += IO_ALIGN) {
         err = slab_record(reader, &record);
         if (reader->err)
@@ -226,17 +228,18 @@ static int path_damaged(const struct log_path *path, struct slab_reader *reader,
                         struct log_end *end)
 {
     struct slab_reader next;
-    int err = scan_slab(reader, path->box, &end->chain, &end->damaged);
+    uint32_t left = SCAN_BYTES;
+    int err = scan_slab(reader, path->box, &end->chain, &left, &end->damaged);
 
     for (unsigned i = end->slab + 1; i < path->count; i++)
         if (path->slab[i].head.flushed > end->chain.last ||
             path->slab[i].head.epoch > end->chain.epoch)
             end->damaged = true;
-    if (err || end->damaged || end->slab + 1 == path->count)
-        return err;
-    slab_reader_init(&next, path, path->slab[end->slab + 1].slab);
-    err = scan_slab(&next, path->box, &end->chain, &end->damaged);
-    slab_reader_done(&next);
+    for (unsigned i = end->slab + 1; i < path->count && !err && !end->damaged && left; i++) {
+        slab_reader_init(&next, path, path->slab[i].slab);
+        err = scan_slab(&next, path->box, &end->chain, &left, &end->damaged);
+        slab_reader_done(&next);
+    }
     return err;
 }
 
@@ -253,6 +256,7 @@ static int walk_slab(const struct log_path *path, struct log_end *end, struct sl
         if (next && log_chain_joins(&end->chain, path->box, next)) {
             end->chain.epoch = next->epoch;
             end->chain.flushed = MAX(end->chain.flushed, next->flushed);
+            end->chain.fenced |= next->fenced; /* C5: for ever */
             return 1;
         }
         r = slab_next(reader, &record);
@@ -278,7 +282,8 @@ int log_path_walk(const struct log_path *path,
     end.chain = (struct log_chain){.epoch = path->slab[0].head.epoch,
                                    .last = path->slab[0].head.first - 1,
                                    .crc = path->slab[0].head.prev_crc,
-                                   .flushed = path->slab[0].head.flushed};
+                                   .flushed = path->slab[0].head.flushed,
+                                   .fenced = path->slab[0].head.fenced};
     for (; r == 1; end.slab += r == 1) {
         slab_reader_init(&reader, path, path->slab[end.slab].slab);
         r = walk_slab(path, &end, &reader, visit, arg);

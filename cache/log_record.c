@@ -113,6 +113,7 @@ void log_head_encode(const struct log_head *head, void *into)
     le64_put(at + 32, head->first);
     le64_put(at + 40, head->prev_crc);
     le64_put(at + 48, head->flushed);
+    le64_put(at + 56, head->fenced);
     le64_put(at + LOG_HEAD_BYTES - CRC_BYTES, crc64(0, at, LOG_HEAD_BYTES - CRC_BYTES));
 }
 
@@ -131,6 +132,7 @@ int log_head_decode(const void *from, struct log_head *ret)
         .first = le64_get(at + 32),
         .prev_crc = le64_get(at + 40),
         .flushed = le64_get(at + 48),
+        .fenced = le64_get(at + 56),
     };
     return 0;
 }

@@ -50,6 +50,7 @@ struct log_head {
     uint64_t first;    /* number of the first change in here */
     uint64_t prev_crc; /* of the last record before this slab */
     uint64_t flushed;
+    uint64_t fenced; /* bit per device: the slab with the cut record may be gone */
 };
 void log_head_encode(const struct log_head *head, void *into);          /* LOG_HEAD_BYTES */
 int log_head_decode(const void *from, struct log_head *ret) must_check; /* -EBADMSG */

@@ -15,8 +15,9 @@
 #define READ_SLOTS       4 /* pieces of up to IO_BYTES_MAX read ahead, the one awaited included */
 #define READ_AHEAD_SPARE 4 /* read ahead only while one in so many 512 KiB buffers is free */
 #define READ_GAP_MAX     MIB(64)
-#define SMALL_KEPT_MAX   UNIT_BYTES /* objects up to here enter the memory tier at their first read \
-                                     */
+#define SMALL_KEPT_MAX                                                                             \
+    UNIT_BYTES /* objects up to here enter the memory tier at their first read                     \
+                */
 
 enum slot_state { SLOT_READING, SLOT_READY, SLOT_FAILED };
 
@@ -488,6 +489,8 @@ static void reader_free(struct reader *reader)
     for (unsigned i = 0; i < reader->joined_count; i++)
         fill_unref(reader->joined[i]);
     blob_unref(reader->blob);
+    if (reader->loop)
+        loop_release(reader->loop);
     free(reader);
 }
 
@@ -570,6 +573,8 @@ struct reader *reader_close(struct reader *reader)
     assert(!reader->waiting && !reader->settling);
     reader_unwatch(reader);
     reader->closed = true;
+    if (reader->loop) /* device reads under way end on it */
+        loop_hold(reader->loop);
     reader_pump(reader);
     return NULL;
 }

@@ -91,41 +91,43 @@ static int header_decode(const struct slab_store *store, unsigned device, uint32
 
 static const enum slab_use use_of_kind[] = {USE_FREE, USE_DATA, USE_DATA, USE_LOG};
 
-/* A crash between the two copies' writes leaves the first one newer, or the flush never came and
- * either is right: nothing was placed under the new generation yet. */
-static int header_load(struct slab_store *store, unsigned device, uint32_t slab, char *page)
+/* A copy that cannot be read is a damaged one. */
+static int header_read(const struct slab_store *store, unsigned device, uint32_t slab,
+                       uint64_t offset, char *page, struct slab *ret)
 {
     struct io *io = store->device[device].io;
-    struct slab *s = &store->device[device].slabs[slab];
-    int err = io->ops->read(io, page, IO_ALIGN, slab_device_offset(slab)), found;
 
-    if (err < 0)
-        return err;
-    found = header_decode(store, device, slab, page, s);
-    if (found == -EUCLEAN || found == -ENODATA) {
-        err = io->ops->read(io, page, IO_ALIGN, second_copy_offset(slab));
-        if (err == 0 && header_decode(store, device, slab, page, s) == 0)
-            found = 0;
-    }
+    if (io->ops->read(io, page, IO_ALIGN, offset) < 0)
+        return -EUCLEAN;
+    return header_decode(store, device, slab, page, ret);
+}
+
+/* A crash between the two copies' writes leaves the first one newer, or the flush never came and
+ * either is right: nothing was placed under the new generation yet. */
+static void header_load(struct slab_store *store, unsigned device, uint32_t slab, char *page)
+{
+    const struct io *io = store->device[device].io;
+    struct slab *s = &store->device[device].slabs[slab];
+    int found = header_read(store, device, slab, slab_device_offset(slab), page, s);
+
+    if ((found == -EUCLEAN || found == -ENODATA) &&
+        header_read(store, device, slab, second_copy_offset(slab), page, s) == 0)
+        found = 0;
     if (found == 0)
         s->use = use_of_kind[s->kind];
     else if (found == -EUCLEAN && !store->super.state.fresh)
         s->use = USE_BAD;
     else
         s->use = found == -ENODATA && io->sparse ? USE_UNWRITTEN : USE_FREE;
-    return err;
 }
 
-int slab_headers_load(struct slab_store *store, unsigned device)
+void slab_headers_load(struct slab_store *store, unsigned device)
 {
     _cleanup_(freep) char *page = xaligned(IO_ALIGN, IO_ALIGN);
     struct device *d = &store->device[device];
 
     for (uint32_t i = 0; i < d->slab_count; i++) {
-        int err = header_load(store, device, i, page);
-
-        if (err < 0)
-            return err;
+        header_load(store, device, i, page);
         slab_clear(&d->slabs[i]);
         d->use_count[d->slabs[i].use]++;
         d->data[d->slabs[i].kind] += d->slabs[i].use == USE_DATA;
@@ -133,7 +135,6 @@ int slab_headers_load(struct slab_store *store, unsigned device)
     if (d->use_count[USE_BAD])
         log_error("damaged slab headers: these slabs are not used", KV_STR("device", d->path),
                   KV_UINT("slabs", d->use_count[USE_BAD]));
-    return 0;
 }
 
 /* ---- use ---- */
@@ -277,7 +278,7 @@ static bool device_prepare(struct slab_store *store, unsigned device)
     struct device *d = &store->device[device];
     static const enum slab_kind kinds[] = {SLAB_LARGE, SLAB_SMALL};
 
-    if (d->fenced)
+    if (!device_takes(d))
         return false;
     for (int wanted = 1; wanted >= 0; wanted--) /* what somebody waits for comes first */
         for (unsigned k = 0; k < countof(kinds); k++) {
@@ -299,7 +300,7 @@ static bool device_write_ahead(struct slab_store *store, unsigned device)
     struct device *d = &store->device[device];
     uint32_t slab = slab_find(d, USE_UNWRITTEN, true);
 
-    if (d->fenced || slab == UINT32_MAX)
+    if (!device_takes(d) || slab == UINT32_MAX)
         return false;
     (void)slab_prepare(store, device, slab, SLAB_FREE, USE_FREE); /* logged */
     return true;
@@ -336,7 +337,7 @@ static bool kind_needs_job(const struct device *device, enum slab_kind kind)
 
 static bool device_needs_job(const struct device *device)
 {
-    return !device->fenced &&
+    return device_takes(device) &&
            (kind_needs_job(device, SLAB_LARGE) || kind_needs_job(device, SLAB_SMALL) ||
             device->use_count[USE_UNWRITTEN] > 0);
 }

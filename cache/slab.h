@@ -53,6 +53,7 @@ struct slab_conf {
     const struct io_ops *io_ops;
     uint64_t index_uuid[2]; /* of the index found (zeros: it is new) */
     bool format_discard;
+    bool read_only; /* hearth check: what is not there as it was left is refused, not made */
     struct workers *workers; /* prepare slabs; NULL (tests): the allocating call does, and blocks */
 };
 /* What the superblocks say; log.c and cache.c read it at start. */
@@ -123,14 +124,21 @@ void slab_trim(struct slab_store *store, const struct location *at, uint32_t ask
  */
 int slab_alloc_run(struct slab_store *store, unsigned device, uint32_t bytes, uint32_t live,
                    struct location *ret) must_check;
-/* done: 0 when asking for a slab of that kind again is worth it, -ENOSPC. Sets cancel. */
+/* done: 0 when asking for a slab of that kind again is worth it, -ENOSPC. */
 void slab_wait(struct slab_store *store, enum slab_kind kind, struct completion *done);
-/* done: 0 when something was given back or prepared after this call. Sets cancel: bound the wait.
- */
-void slab_wait_free(struct slab_store *store, struct completion *done);
+/* done: 0 when something was given back or prepared since slab_given, asked before the allocation
+ * that failed, was `given`. Bound the wait. */
+uint64_t slab_given(const struct slab_store *store);
+void slab_wait_free(struct slab_store *store, uint64_t given, struct completion *done);
+/* Ends either wait with -ECANCELED, if it has not ended. Not by done's cancel: that is cleared by a
+ * post from any thread. */
+void slab_wait_cancel(struct slab_store *store, struct completion *done);
 /* The slot is free for reuse from now on: the record dropping its last reference is durable and all
  * readers are gone (S5); the caller's duty. */
 void slab_free(struct slab_store *store, const struct location *at, uint32_t length);
+/* How a write of data to an allocated place ended. After a failure nothing more is placed in its
+ * slab until the next start, nor on its device if that goes on; what lives there stays readable. */
+void slab_wrote(struct slab_store *store, const struct location *at, int err);
 /* SLAB_FREE when the location is stale. */
 enum slab_kind slab_kind_at(const struct slab_store *store, const struct location *at);
 /* Small slabs are reclaimed whole: the closed one with the fewest live bytes, if at most live_max.
@@ -160,6 +168,8 @@ void extent_write_units(struct extent_write *write, struct extent_piece *piece, 
 void extent_write_seal(struct extent_write *write, uint32_t length, struct completion *done);
 /* All I/O has ended. Consumes; gives back what was allocated behind `length`. */
 struct extent extent_write_end(struct extent_write *write);
+/* One of its writes has failed; before extent_write_abort. */
+void extent_write_failed(struct extent_write *write, int err);
 /* All I/O has ended. Consumes; NULL is fine. A reopened extent keeps its slot. */
 struct extent_write *extent_write_abort(struct extent_write *write);
 const struct extent *extent_write_peek(const struct extent_write *write);

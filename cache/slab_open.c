@@ -75,7 +75,7 @@ static int device_open(struct opening *o, unsigned i)
     if (bytes < DEVICE_FIRST_SLAB + (uint64_t)DEVICE_SLABS_MIN * SLAB_STRIDE_BYTES)
         return refuse(o, -EINVAL, "device %s: size must be at least %u MiB", f->path,
                       (DEVICE_FIRST_SLAB + DEVICE_SLABS_MIN * SLAB_STRIDE_BYTES) >> 20);
-    err = o->conf->io_ops->open(o->conf->io_ops, f->path, bytes, &f->io);
+    err = o->conf->io_ops->open(o->conf->io_ops, f->path, o->conf->read_only ? 0 : bytes, &f->io);
     if (err == -ENXIO)
         return refuse(o, err, "device %s: neither a file nor a block device", f->path);
     if (err == -EFBIG)
@@ -85,6 +85,7 @@ static int device_open(struct opening *o, unsigned i)
         return refuse(o, err, "device %s: in use by another process", f->path);
     if (err < 0)
         return refuse(o, err, "device %s: cannot open: %s", f->path, strerror(-err));
+    f->io->bytes = MIN(f->io->bytes, bytes);
     return 0;
 }
 
@@ -288,6 +289,15 @@ static const struct super *box_find(const struct opening *o)
     return box;
 }
 
+/* A configuration that does not fit the box must not make it fit. */
+static int nothing_to_make(struct opening *o, const struct super *box)
+{
+    for (unsigned i = 0; o->conf->read_only && i < o->conf->device_count; i++)
+        if (!box || o->found[i].blank)
+            return refuse(o, -ENODATA, "device %s: no box is using it", o->found[i].path);
+    return 0;
+}
+
 static int devices_open(struct opening *o)
 {
     const struct super *box;
@@ -300,6 +310,9 @@ static int devices_open(struct opening *o)
     if (err < 0)
         return err;
     box = box_find(o);
+    err = nothing_to_make(o, box);
+    if (err < 0)
+        return err;
     if (!box && !uuid_is_zero(o->conf->index_uuid) && !o->conf->format_discard)
         return refuse(o, -ENOTUNIQ,
                       "the index belongs to devices that are not here, these are "
@@ -364,12 +377,8 @@ int slab_store_open(const struct slab_conf *conf, struct slab_store **ret, char 
                       conf->device_count);
     o.store = store_new(conf);
     err = devices_open(&o);
-    for (unsigned i = 0; err == 0 && i < o.store->device_count; i++) {
-        err = slab_headers_load(o.store, i);
-        if (err < 0)
-            (void)refuse(&o, err, "device %s: cannot read slab headers: %s",
-                         o.store->device[i].path, strerror(-err));
-    }
+    for (unsigned i = 0; err == 0 && i < o.store->device_count; i++)
+        slab_headers_load(o.store, i);
     opening_done(&o);
     if (err < 0) {
         slab_store_close(o.store, false);

@@ -149,6 +149,7 @@ static void lane_written(struct completion *done)
 {
     struct lane *lane = container_of(done, struct lane, io_done);
 
+    slab_wrote(lane->store, &lane->run->at, done->err);
     for (struct small_write *w = done->err ? lane->run : NULL; w; w = w->next)
         slab_free(lane->store, &w->at, (uint32_t)w->bytes.len);
     run_end(lane, done->err);
@@ -203,6 +204,8 @@ static void lane_next(struct lane *lane)
 {
     if (run_gather(lane))
         lane_place(lane);
+    else
+        loop_release(loop_current());
 }
 
 void small_write_start(struct slab_store *store, struct small_write *write)
@@ -220,8 +223,10 @@ void small_write_start(struct slab_store *store, struct small_write *write)
     idle = !lane->busy;
     lane->busy = true;
     pthread_mutex_unlock(&lane->lock);
-    if (idle)
-        lane_next(lane);
+    if (!idle)
+        return;
+    loop_hold(loop_current()); /* until the lane is idle: it may write for others */
+    lane_next(lane);
 }
 
 struct small_lanes *small_lanes_new(struct slab_store *store)

@@ -8,12 +8,13 @@
 
 #include "base/log.h"
 
-#define LOG_SHARE         8 /* one slab in so many is kept for the log, within these bounds: log.h's */
-#define LOG_RESERVE_MIN   4 /* but no more than half of a tiny device */
-#define LOG_RESERVE_MAX   64
-#define SMALL_SHARE       16 /* likewise for small records, so that large extents never take all */
-#define SMALL_RESERVE_MAX 16
-#define PREPARE_TRIES_MAX 4 /* without workers */
+#define LOG_SHARE          8 /* one slab in so many is kept for the log, within these bounds: log.h's */
+#define LOG_RESERVE_MIN    4 /* but no more than half of a tiny device */
+#define LOG_RESERVE_MAX    64
+#define SMALL_SHARE        16 /* likewise for small records, so that large extents never take all */
+#define SMALL_RESERVE_MAX  16
+#define PREPARE_TRIES_MAX  4 /* without workers */
+#define WRITE_FAILURES_MAX 4 /* in a row: the device, not a bad block */
 
 static uint32_t minus(uint32_t a, uint32_t b)
 {
@@ -35,6 +36,7 @@ void space_wake(struct slab_store *store)
 {
     struct completion *done = store->waiting;
 
+    atomic_fetch_add(&store->given, 1);
     store->waiting = NULL;
     store->waiting_last = &store->waiting;
     while (done) {
@@ -49,7 +51,7 @@ static uint64_t device_free_bytes(const struct device *device)
 {
     uint64_t slabs = space_slabs(device, SLAB_LARGE) + device->ready[SLAB_LARGE];
 
-    if (device->fenced)
+    if (!device_takes(device))
         return 0;
     return (slabs * SLAB_USABLE_BLOCKS + device->large_free_blocks) * IO_ALIGN;
 }
@@ -124,7 +126,7 @@ static uint32_t slab_take(struct slab *slab, uint32_t blocks) /* 0: no room */
 {
     uint32_t block;
 
-    if (slab->run_max < blocks || slab->free_blocks < blocks)
+    if (slab->retired || slab->run_max < blocks || slab->free_blocks < blocks)
         return 0;
     map_need(slab);
     block = map_find(slab, blocks);
@@ -169,7 +171,7 @@ static uint32_t large_find(struct device *device, uint32_t blocks, uint32_t *ret
 /* -EAGAIN: one may become ready; somebody is told to prepare it. */
 static int slab_want(struct slab_store *store, struct device *device, enum slab_kind kind)
 {
-    if (device->fenced)
+    if (!device_takes(device))
         return -ENOSPC;
     if (!space_slabs(device, kind) && !device->use_count[USE_PREPARING] &&
         !device->ready[SLAB_LARGE] && !device->ready[kind])
@@ -183,9 +185,9 @@ static int large_alloc(struct slab_store *store, unsigned number, uint32_t block
                        struct location *ret)
 {
     struct device *d = &store->device[number];
-    uint32_t slab = 0, block = d->fenced ? 0 : large_find(d, blocks, &slab);
+    uint32_t slab = 0, block = device_takes(d) ? large_find(d, blocks, &slab) : 0;
 
-    if (!block && !d->fenced && ready_open(d, SLAB_LARGE, &slab)) {
+    if (!block && device_takes(d) && ready_open(d, SLAB_LARGE, &slab)) {
         d->large_free_blocks += d->slabs[slab].free_blocks;
         d->run_max = SLAB_BLOCKS;
         block = slab_take(&d->slabs[slab], blocks);
@@ -234,7 +236,7 @@ static void small_close(struct device *device)
 
     device->small_slab = UINT32_MAX;
     if (slab->live == 0)
-        slab_set_use(device, slab, USE_FREE);
+        slab_set_use(device, slab, slab->retired ? USE_BAD : USE_FREE);
 }
 
 static int run_alloc(struct slab_store *store, unsigned number, uint32_t bytes, uint32_t live,
@@ -245,7 +247,8 @@ static int run_alloc(struct slab_store *store, unsigned number, uint32_t bytes, 
 
     if (d->small_slab != UINT32_MAX && d->slabs[d->small_slab].next + bytes > slab_bytes())
         small_close(d);
-    if (d->fenced || (d->small_slab == UINT32_MAX && !ready_open(d, SLAB_SMALL, &d->small_slab)))
+    if (!device_takes(d) ||
+        (d->small_slab == UINT32_MAX && !ready_open(d, SLAB_SMALL, &d->small_slab)))
         return slab_want(store, d, SLAB_SMALL);
     slab = &d->slabs[d->small_slab];
     *ret = (struct location){(uint16_t)number, d->small_slab, slab->generation, slab->next};
@@ -263,8 +266,8 @@ unsigned space_small_device(struct slab_store *store, unsigned turn)
     for (unsigned i = 0; i < store->device_count; i++) {
         const struct device *d = &store->device[(turn + i) % store->device_count];
 
-        if (!d->fenced && (d->small_slab != UINT32_MAX || d->ready[SLAB_SMALL] ||
-                           d->ready[SLAB_LARGE] || space_slabs(d, SLAB_SMALL)))
+        if (device_takes(d) && (d->small_slab != UINT32_MAX || d->ready[SLAB_SMALL] ||
+                                d->ready[SLAB_LARGE] || space_slabs(d, SLAB_SMALL)))
             return (turn + i) % store->device_count;
     }
     return turn % store->device_count;
@@ -275,6 +278,11 @@ unsigned space_small_device(struct slab_store *store, unsigned turn)
 static void large_give(struct device *device, struct slab *slab, uint32_t block, uint32_t blocks)
 {
     map_set(slab, block, blocks, false);
+    if (slab->retired) {
+        if (slab->free_blocks == SLAB_USABLE_BLOCKS)
+            slab_set_use(device, slab, USE_BAD);
+        return;
+    }
     slab->run_max = device->run_max = SLAB_BLOCKS;
     device->large_free_blocks += blocks;
     if (slab->free_blocks == SLAB_USABLE_BLOCKS) {
@@ -289,7 +297,7 @@ static void small_give(struct device *device, struct slab *slab, uint32_t bytes)
     assert(slab->live >= bytes);
     slab->live -= bytes;
     if (slab->live == 0 && slab - device->slabs != device->small_slab)
-        slab_set_use(device, slab, USE_FREE);
+        slab_set_use(device, slab, slab->retired ? USE_BAD : USE_FREE);
 }
 
 static struct slab *slab_current(const struct slab_store *store, const struct location *at)
@@ -393,9 +401,12 @@ static void tell_if_low(struct slab_store *store, bool refused)
 {
     void (*fn)(void *arg) = NULL;
     void *arg = NULL;
+    bool takes = false;
 
     pthread_mutex_lock(&store->lock);
-    if (store->low_fn && (refused || free_bytes(store) < store->low_bytes)) {
+    for (unsigned i = 0; i < store->device_count; i++)
+        takes |= device_takes(&store->device[i]);
+    if (takes && store->low_fn && (refused || free_bytes(store) < store->low_bytes)) {
         fn = store->low_fn;
         arg = store->low_arg;
     }
@@ -461,14 +472,47 @@ void slab_free(struct slab_store *store, const struct location *at, uint32_t len
     slab_prepare_kick(store);
 }
 
-static void wait_cancel(struct completion *done)
+static void slab_retire(struct device *device, struct slab *slab)
 {
-    struct slab_store *store = done->callee;
+    uint32_t number = (uint32_t)(slab - device->slabs);
+
+    slab->retired = true;
+    if (slab->kind == SLAB_LARGE)
+        device->large_free_blocks -= slab->free_blocks;
+    else if (number == device->small_slab)
+        small_close(device);
+    log_error("a write failed: nothing more is placed in its slab until the next start",
+              KV_STR("device", device->path), KV_UINT("slab", number));
+}
+
+void slab_wrote(struct slab_store *store, const struct location *at, int err)
+{
+    struct device *device = &store->device[at->device];
+    struct slab *slab;
+
+    if (err == 0) {
+        if (atomic_load_explicit(&device->write_failures, memory_order_relaxed))
+            atomic_store(&device->write_failures, 0);
+        return;
+    }
+    SCOPED_LOCK(&store->lock);
+    slab = slab_current(store, at);
+    if (slab && !slab->retired)
+        slab_retire(device, slab);
+    if (atomic_fetch_add(&device->write_failures, 1) + 1 < WRITE_FAILURES_MAX || device->failing)
+        return;
+    device->failing = true;
+    log_error(
+        "writes fail one after the other: nothing more is placed on the device until the next "
+        "start",
+        KV_STR("device", device->path));
+}
+
+void slab_wait_cancel(struct slab_store *store, struct completion *done)
+{
     struct completion **at;
     bool found;
 
-    if (!store) /* the post is on its way */
-        return;
     pthread_mutex_lock(&store->lock);
     for (at = &store->waiting; *at && *at != done;)
         at = &(*at)->queued;
@@ -485,8 +529,6 @@ static void wait_cancel(struct completion *done)
 
 static void wait_add(struct slab_store *store, struct completion *done) /* lock held */
 {
-    done->callee = store;
-    done->cancel = wait_cancel;
     done->queued = NULL;
     *store->waiting_last = done;
     store->waiting_last = &done->queued;
@@ -499,7 +541,7 @@ void slab_wait(struct slab_store *store, enum slab_kind kind, struct completion 
     int err = -ENOSPC;
 
     for (unsigned i = 0; i < store->device_count; i++) {
-        ready |= !store->device[i].fenced && store->device[i].ready[kind] > 0;
+        ready |= device_takes(&store->device[i]) && store->device[i].ready[kind] > 0;
         if (slab_want(store, &store->device[i], kind) == -EAGAIN)
             err = 0;
     }
@@ -510,11 +552,19 @@ void slab_wait(struct slab_store *store, enum slab_kind kind, struct completion 
     wait_add(store, done);
 }
 
-void slab_wait_free(struct slab_store *store, struct completion *done)
+uint64_t slab_given(const struct slab_store *store)
+{
+    return atomic_load(&store->given);
+}
+
+void slab_wait_free(struct slab_store *store, uint64_t given, struct completion *done)
 {
     SCOPED_LOCK(&store->lock);
 
-    wait_add(store, done);
+    if (store->given == given)
+        wait_add(store, done);
+    else
+        completion_post(done, 0);
 }
 
 enum slab_kind slab_kind_at(const struct slab_store *store, const struct location *at)

@@ -41,6 +41,7 @@ struct slab {
     uint32_t generation;
     uint8_t kind;                  /* what the header on the device says */
     uint8_t use;                   /* enum slab_use */
+    bool retired;                  /* a write to it failed: nothing more is placed in it */
     uint32_t free_blocks, run_max; /* large; no run of free blocks is longer than run_max */
     uint64_t *map;                 /* large: taken blocks; NULL: none but the headers */
     uint32_t live, next;           /* small: bytes in live records; where the next run goes */
@@ -64,6 +65,9 @@ struct device {
     uint32_t small_slab;          /* open for runs; UINT32_MAX: none */
     uint64_t large_free_blocks;   /* in DATA slabs */
     bool wanted[SLAB_LOG + 1];    /* an allocation found no slab of this kind */
+    bool failing;                 /* writes of data go on failing: no more */
+
+    _Atomic unsigned write_failures; /* of data, since the last success; any thread */
 };
 
 struct slab_store {
@@ -77,6 +81,7 @@ struct slab_store {
     bool serving, stopping, job_running;
     pthread_cond_t job_ended;
     struct completion *waiting, **waiting_last; /* slab_wait */
+    _Atomic uint64_t given;                     /* space_wake calls; written under the lock */
     unsigned turn;                              /* round robin over devices */
     uint64_t low_bytes;
     void (*low_fn)(void *arg);
@@ -89,8 +94,8 @@ struct slab_store {
 uint64_t slab_device_offset(uint32_t slab);
 void slab_set_use(struct device *device, struct slab *slab, enum slab_use use); /* lock held */
 void slab_clear(struct slab *slab); /* nothing lies in it */
-int slab_headers_load(struct slab_store *store, unsigned device) must_check; /* blocking, at open */
-void slab_prepare_kick(struct slab_store *store);                            /* lock held */
+void slab_headers_load(struct slab_store *store, unsigned device); /* blocking, at open */
+void slab_prepare_kick(struct slab_store *store);                  /* lock held */
 bool slab_prepare_now(
     struct slab_store *store); /* lock held, dropped meanwhile; false: nothing to do */
 /* space.c */
@@ -104,6 +109,12 @@ struct small_lanes *small_lanes_new(struct slab_store *store);
 struct small_lanes *small_lanes_free(struct small_lanes *lanes);
 struct extent_pages *extent_pages_new(void);
 struct extent_pages *extent_pages_free(struct extent_pages *pages);
+
+/* May data be placed on it? */
+static inline bool device_takes(const struct device *device)
+{
+    return !device->fenced && !device->failing;
+}
 
 static inline struct slab *store_slab(const struct slab_store *store, const struct location *at)
 {

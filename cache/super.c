@@ -137,13 +137,19 @@ static int worse(int a, int b)
     return a;
 }
 
-static int copies_judge(const char *pages, struct super *ret)
+static int copies_judge(struct io *io, char *page, struct super *ret)
 {
     struct super copy[2] = {{0}};
-    int err[2];
+    int err[2], unread = 0;
 
-    for (int i = 0; i < 2; i++)
-        err[i] = super_decode(pages + i * SUPER_BYTES, &copy[i]);
+    for (int i = 0; i < 2; i++) {
+        err[i] = io->ops->read(io, page, SUPER_BYTES, (uint64_t)i * SUPER_COPY_DISTANCE);
+        unread = err[i] ? err[i] : unread;
+        if (!err[i])
+            err[i] = super_decode(page, &copy[i]);
+    }
+    if (unread && err[0] && err[1])
+        return unread; /* nobody knows what the device holds: it is not blank */
     if (err[0] == -EPROTONOSUPPORT || err[1] == -EPROTONOSUPPORT || (err[0] && err[1])) {
         ret->format = err[0] == -EPROTONOSUPPORT ? copy[0].format : copy[1].format;
         return worse(err[0], err[1]);
@@ -154,12 +160,9 @@ static int copies_judge(const char *pages, struct super *ret)
 
 int super_read(struct io *io, struct super *ret)
 {
-    _cleanup_(freep) char *pages = xaligned(IO_ALIGN, 2 * SUPER_BYTES);
-    int err = io->ops->read(io, pages, SUPER_BYTES, 0);
+    _cleanup_(freep) char *page = xaligned(IO_ALIGN, SUPER_BYTES);
 
-    if (err == 0)
-        err = io->ops->read(io, pages + SUPER_BYTES, SUPER_BYTES, SUPER_COPY_DISTANCE);
-    return err ? err : copies_judge(pages, ret);
+    return copies_judge(io, page, ret);
 }
 
 int super_write(struct io *io, const struct super *super)

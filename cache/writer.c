@@ -153,8 +153,10 @@ static void write_ended(struct writer *w, struct extent_part *part, int err)
 {
     part->io--;
     w->io--;
-    if (err < 0)
+    if (err < 0) {
+        extent_write_failed(part->write, err);
         writer_fail(w, err);
+    }
     parts_reap(w);
 }
 
@@ -257,19 +259,19 @@ static void slab_is_ready(struct completion *done) /* or will not be: the next a
     writer_settle(w);
 }
 
-static void slab_wait_cancel(struct writer *w)
+static void wait_cancel(struct writer *w)
 {
-    if (w->slab_waiting && w->slab_ready.cancel)
-        w->slab_ready.cancel(&w->slab_ready);
+    if (w->slab_waiting)
+        slab_wait_cancel(w->cache->slabs, &w->slab_ready);
 }
 
 static void room_timer_fired(struct timer *timer)
 {
-    slab_wait_cancel(container_of(timer, struct writer, room_timer));
+    wait_cancel(container_of(timer, struct writer, room_timer));
 }
 
 /* No room just now, but clean bytes that eviction can give: worth waiting for, not for ever. */
-static bool room_wait(struct writer *w)
+static bool room_wait(struct writer *w, uint64_t given)
 {
     uint64_t now = clock_mono_ns();
 
@@ -279,7 +281,7 @@ static bool room_wait(struct writer *w)
         return false;
     w->slab_waiting = true;
     w->slab_ready = (struct completion){.fn = slab_is_ready, .loop = w->loop};
-    slab_wait_free(w->cache->slabs, &w->slab_ready);
+    slab_wait_free(w->cache->slabs, given, &w->slab_ready);
     w->room_timer.fn = room_timer_fired;
     timer_start(w->loop, &w->room_timer, w->room_until_ns - now);
     return true;
@@ -288,6 +290,7 @@ static bool room_wait(struct writer *w)
 static void writer_pump(struct writer *w)
 {
     while (w->queue && !w->slab_waiting) {
+        uint64_t given = slab_given(w->cache->slabs);
         int err = w->open ? 0 : part_open(w);
 
         if (err == -EAGAIN) {
@@ -297,7 +300,7 @@ static void writer_pump(struct writer *w)
         } else if (err == 0) {
             w->room_until_ns = 0;
             piece_start(w);
-        } else if (err != -ENOSPC || !room_wait(w)) {
+        } else if (err != -ENOSPC || !room_wait(w, given)) {
             writer_fail(w, err);
         }
     }
@@ -365,6 +368,8 @@ static void writer_settle(struct writer *w)
     object_unref(w->object); /* not given: its extents are free again */
     if (w->finish_done)
         completion_post(w->finish_done, w->err);
+    else
+        loop_release(w->loop);
     free(w);
 }
 
@@ -476,8 +481,9 @@ struct writer *writer_abort(struct writer *w)
         return NULL;
     assert(loop_is_mine(w->loop) && !w->buffer_done && !w->finish_done);
     w->aborted = true;
+    loop_hold(w->loop); /* device writes under way end on it */
     writer_fail(w, -ECANCELED);
-    slab_wait_cancel(w);
+    wait_cancel(w);
     writer_settle(w);
     return NULL;
 }

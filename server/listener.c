@@ -109,7 +109,7 @@ static void *loop_main(void *arg)
     loop_started(loop->server, err);
     if (err)
         return NULL;
-    while (!loop->stop)
+    while (!loop->stop || loop->http.ev.loop.held)
         evloop_turn(&loop->http.ev);
     if (conf->detach)
         conf->detach(conf->arg, &loop->http.ev.loop);

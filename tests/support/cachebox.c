@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/iobuf.h"
@@ -85,6 +86,21 @@ static void print_line(void *arg, const char *line)
     fprintf(stderr, "check: %s\n", line);
 }
 
+int cachebox_check_elsewhere(struct cachebox *box)
+{
+    struct io_sim *empty = io_sim_new(1);
+    struct cache_conf conf = conf_of(box);
+    int findings;
+
+    cachebox_close(box);
+    conf.io_ops = io_sim_ops(empty);
+    findings = cache_check(&conf, print_line, NULL);
+    assert(io_sim_count(empty, IO_SIM_WRITE) == 0);
+    cachebox_open(box);
+    io_sim_free(empty);
+    return findings;
+}
+
 int cachebox_close_and_check(struct cachebox *box)
 {
     struct cache_conf conf = conf_of(box);
@@ -156,16 +172,39 @@ struct cachebox *cachebox_from(struct io_sim *sim, const char *index, unsigned c
     return box;
 }
 
-int cachebox_try_crash(struct cachebox *box, uint64_t seed, struct cachebox **ret, char **why)
+static struct cachebox *box_crashed(struct cachebox *box, uint64_t seed) /* not opened */
 {
     struct cachebox *image = box_make(NULL, box->devices);
     _cleanup_(freep) char *to = tempdir_path(image->dir, "index");
-    int err;
 
     cachebox_index_copy(box, to); /* first: an index may be behind its log, never ahead */
     image->sim = io_sim_clone(box->sim);
     io_sim_crash(image->sim, seed);
-    err = cachebox_try_open(image, why);
+    return image;
+}
+
+int cachebox_check_crashed(struct cachebox *box, uint64_t seed)
+{
+    struct cachebox *image = box_crashed(box, seed);
+    struct cache_conf conf = conf_of(image);
+    _cleanup_(freep) char *index = tempdir_path(image->dir, "index");
+    _cleanup_(freep) char *copy = tempdir_path(image->dir, "check");
+    uint64_t before = tempdir_signature(index);
+    uint64_t writes = io_sim_count(image->sim, IO_SIM_WRITE);
+    int findings = cache_check(&conf, print_line, NULL);
+
+    assert(tempdir_signature(index) == before && access(copy, F_OK) < 0);
+    assert(io_sim_count(image->sim, IO_SIM_WRITE) == writes);
+    cachebox_free(image);
+    loop_enter(loop_poll_loop(box->poll));
+    return findings;
+}
+
+int cachebox_try_crash(struct cachebox *box, uint64_t seed, struct cachebox **ret, char **why)
+{
+    struct cachebox *image = box_crashed(box, seed);
+    int err = cachebox_try_open(image, why);
+
     if (err)
         cachebox_free(image);
     else

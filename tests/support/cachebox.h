@@ -44,6 +44,11 @@ int cachebox_try_crash(struct cachebox *box, uint64_t seed, struct cachebox **re
  * printed. */
 int cachebox_check(struct cachebox *box);
 int cachebox_close_and_check(struct cachebox *box); /* and leaves it closed */
+/* The same with devices that are not there. */
+int cachebox_check_elsewhere(struct cachebox *box);
+/* The same on what a crash would leave now; the box goes on. Asserts that the check changed
+ * nothing. */
+int cachebox_check_crashed(struct cachebox *box, uint64_t seed);
 
 /* done for one start call, then its result. */
 struct completion *box_done(struct cachebox *box);

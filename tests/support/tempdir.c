@@ -74,8 +74,7 @@ static bool copy_once(const char *from, const char *to)
     return whole;
 }
 
-/* Changes whenever a file comes, goes or grows. */
-static uint64_t signature(const char *path)
+uint64_t tempdir_signature(const char *path)
 {
     DIR *dir = opendir(path);
     struct dirent *entry;
@@ -89,7 +88,8 @@ static uint64_t signature(const char *path)
             sum += st.st_ino * 0x9E3779B97F4A7C15ull + (uint64_t)st.st_size * 31 +
                    (uint64_t)st.st_mtim.tv_nsec;
     }
-    closedir(dir);
+    if (dir)
+        closedir(dir);
     return sum;
 }
 
@@ -98,8 +98,8 @@ void tempdir_copy(const char *from, const char *to)
     uint64_t before;
 
     for (;;) {
-        before = signature(from);
-        if (copy_once(from, to) && signature(from) == before)
+        before = tempdir_signature(from);
+        if (copy_once(from, to) && tempdir_signature(from) == before)
             return;
         tempdir_free(xstrdup(to));
     }

@@ -4,6 +4,7 @@
 #include "tests/unit/content_world.h"
 
 #include "cache/evict_policy.h"
+#include "cache/verify.h"
 
 #define LENGTH EXTENT_BYTES_MAX
 
@@ -231,6 +232,60 @@ static void test_evict__sparse_small_slab_is_emptied(void **state)
     world_free(w);
 }
 
+/* What a start asks of the entries of a change that was not known to be flushed. */
+static int verify_change(struct world *w, struct change *change)
+{
+    struct verify *verify = verify_new(&w->cache);
+    struct entry entry;
+    size_t cursor = 0;
+    int err = 0;
+
+    while (!err && change_next(change, &cursor, &entry))
+        err = verify_entry(verify, &entry, false);
+    verify_free(verify);
+    return err;
+}
+
+/* The reaper may have nothing to say before it. */
+static struct change *compaction_held(void)
+{
+    SCOPED_LOCK(&world_committer.lock);
+    struct change *change;
+
+    while ((change = world_committer.first) && !change_bytes(change)) {
+        world_committer.first = change->next;
+        if (!change->next)
+            world_committer.last = &world_committer.first;
+        world_finish(&world_committer, change);
+    }
+    return change;
+}
+
+/* The old place is free once the move is in the log: the new one must be there. */
+static void test_evict__a_moved_record_is_checked_at_start(void **state)
+{
+    struct world *w = world_new(6, 0);
+    struct object *kept = world_small(w, 0, 60000);
+    struct change *move;
+    struct extent moved;
+
+    world_link(w, kept, 100, OBJECT_DIRTY);
+    for (unsigned i = 0; i < 1200; i++) /* the slab is full, and closed */
+        object_unref(world_small(w, i, 60000));
+    world_start(w);
+    world_hold();
+    keeper_call(w->cache.content->keeper, KEEP_COMPACT);
+    WORLD_UNTIL(w, (move = compaction_held()));
+    assert_int_equal(verify_change(w, move), 0);
+    assert_true(object_extent(kept, 0, &moved));
+    io_sim_corrupt(w->devices.sim, "slab0",
+                   slab_offset(w->cache.slabs, 0, moved.at.slab) + moved.at.offset + 5000, 1);
+    assert_int_equal(verify_change(w, move), -EUCLEAN);
+    world_release(0);
+    object_unref(kept);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -242,6 +297,7 @@ int main(void)
         cmocka_unit_test(test_evict__failed_change_puts_it_back),
         cmocka_unit_test(test_evict__s3fifo_drops_the_unused_first_and_remembers_ghosts),
         cmocka_unit_test(test_evict__sparse_small_slab_is_emptied),
+        cmocka_unit_test(test_evict__a_moved_record_is_checked_at_start),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

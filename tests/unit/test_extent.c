@@ -37,7 +37,7 @@ static int group_teardown(void **state)
 
 static void rig_init(struct rig *rig)
 {
-    devices_init(&rig->devices, 1, 8);
+    devices_init(&rig->devices, 1, 16);
     devices_serve(&rig->devices);
     rig->store = rig->devices.store;
     rig->poll = loop_poll_new();
@@ -249,6 +249,44 @@ static void test_extent__runs_are_bounded(void **state)
         loop_poll_once(rig.poll, 1000);
     for (unsigned i = 0; i < countof(many); i++)
         assert_reads(&rig, &many[i].extent, bytes + i, (struct range){0, 60000 - i});
+    rig_done(&rig);
+}
+
+/* The page a record is read from begins before the record: the slab's end is judged by the page. */
+static void test_extent__records_of_a_slabs_last_page_are_read(void **state)
+{
+    struct rig rig;
+    _cleanup_(freep) char *bytes = content(1000);
+    static struct many many[3];
+    unsigned left = countof(many);
+    struct location at;
+    struct extent wrong;
+    char byte;
+
+    rig_init(&rig);
+    write_small(&rig, bytes, 1000); /* opens the slab */
+    assert_int_equal(
+        slab_alloc_run(rig.store, 0, slab_bytes() - SLAB_HEADER_BYTES - 3 * IO_ALIGN, 1, &at),
+        0); /* two pages are left */
+    for (unsigned i = 0; i < countof(many); i++) {
+        many[i] = (struct many){.left = &left, .done = {.fn = many_done, .loop = rig.loop}};
+        many[i].write = (struct small_write){.id = id,
+                                             .bytes = span_from(bytes, 1000),
+                                             .crc = crc64(0, bytes, 1000),
+                                             .ret = &many[i].extent,
+                                             .done = &many[i].done};
+        small_write_start(rig.store, &many[i].write);
+    }
+    while (left > 0)
+        loop_poll_once(rig.poll, 1000);
+    assert_int_equal(ALIGN_UP(many[2].extent.at.offset, IO_ALIGN), slab_bytes());
+    for (unsigned i = 0; i < countof(many); i++)
+        assert_reads(&rig, &many[i].extent, bytes, (struct range){0, 1000});
+    wrong = many[2].extent;
+    wrong.length = 9000; /* a damaged row */
+    assert_int_equal(extent_read_now(rig.store, &wrong, id, (struct range){0, 1}, &byte), -EUCLEAN);
+    wrong.at.device = 63;
+    assert_int_equal(extent_read_now(rig.store, &wrong, id, (struct range){0, 1}, &byte), -ESTALE);
     rig_done(&rig);
 }
 
@@ -476,6 +514,61 @@ static void test_extent__flushed_writes_survive_any_cut(void **state)
     }
 }
 
+static int write_large_failing(struct rig *rig, const char *bytes, uint32_t length)
+{
+    struct extent_write *write;
+    struct extent_piece piece;
+    struct awaited awaited;
+    int err = extent_write_open(rig->store, id, 0, length, &write);
+
+    if (err)
+        return err;
+    io_sim_fail(rig->devices.sim, IO_SIM_WRITE, 1, -EIO);
+    extent_write_units(write, &piece, 0, span_from(bytes, length),
+                       awaited_init(&awaited, rig->loop));
+    err = loop_await(rig->poll, &awaited);
+    extent_write_failed(write, err);
+    extent_write_abort(write);
+    return err;
+}
+
+/* The blocks of a failed write must not be what the next one gets. */
+static void test_extent__a_failed_write_retires_its_slab(void **state)
+{
+    struct rig rig;
+    _cleanup_(freep) char *bytes = content(100000);
+    struct extent before, after;
+
+    rig_init(&rig);
+    before = write_large(&rig, bytes, 100000);
+    assert_int_equal(write_large_failing(&rig, bytes, 100000), -EIO);
+    after = write_large(&rig, bytes, 100000);
+    assert_int_not_equal(after.at.slab, before.at.slab);
+    assert_reads(&rig, &before, bytes, (struct range){0, 100000});
+    slab_free(rig.store, &before.at, before.length); /* the last of it: not used again either */
+    assert_int_equal(slab_kind_at(rig.store, &before.at), SLAB_FREE);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(write_large_failing(&rig, bytes, 100000), -EIO);
+    (void)write_large(&rig, bytes, 100000); /* one that succeeds: these were bad blocks */
+    rig_done(&rig);
+}
+
+static void test_extent__a_device_that_goes_on_failing_takes_no_more(void **state)
+{
+    struct rig rig;
+    _cleanup_(freep) char *bytes = content(100000);
+    struct extent before;
+
+    rig_init(&rig);
+    before = write_large(&rig, bytes, 100000);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(write_large_failing(&rig, bytes, 100000), -EIO);
+    assert_int_equal(write_large_failing(&rig, bytes, 100000), -ENOSPC);
+    assert_int_equal(slab_space(rig.store).free_bytes, 0);
+    assert_reads(&rig, &before, bytes, (struct range){0, 100000});
+    rig_done(&rig);
+}
+
 static void test_extent__write_errors_free_the_record(void **state)
 {
     struct rig rig;
@@ -506,6 +599,7 @@ int main(void)
         cmocka_unit_test(test_extent__small_records_round_trip),
         cmocka_unit_test(test_extent__many_small_records_share_a_write),
         cmocka_unit_test(test_extent__runs_are_bounded),
+        cmocka_unit_test(test_extent__records_of_a_slabs_last_page_are_read),
         cmocka_unit_test(test_extent__loops_share_small_runs),
         cmocka_unit_test(test_extent__damage_is_found),
         cmocka_unit_test(test_extent__records_say_who_they_are),
@@ -513,6 +607,8 @@ int main(void)
         cmocka_unit_test(test_extent__absent_units_are_told_apart),
         cmocka_unit_test(test_extent__torn_writes_are_detected),
         cmocka_unit_test(test_extent__flushed_writes_survive_any_cut),
+        cmocka_unit_test(test_extent__a_failed_write_retires_its_slab),
+        cmocka_unit_test(test_extent__a_device_that_goes_on_failing_takes_no_more),
         cmocka_unit_test(test_extent__write_errors_free_the_record),
     };
 

@@ -192,6 +192,30 @@ static void test_io__a_device_is_opened_by_one_only(void **state)
     rig_free(&rig);
 }
 
+static void test_io__a_missing_device_node_is_not_made(void **state)
+{
+    struct io *io = NULL;
+
+    assert_int_equal(
+        io_blocking_ops.open(&io_blocking_ops, "/dev/hearth-test-none", DEVICE_BYTES, &io),
+        -ENOENT);
+    assert_int_not_equal(access("/dev/hearth-test-none", F_OK), 0);
+}
+
+static void test_io__what_is_there_is_opened_to_read_only(void **state)
+{
+    struct rig rig = rig_new(&io_blocking_ops);
+    _cleanup_(freep) char *in = pattern(0, 4096), *absent = xasprintf("%s.absent", rig.path);
+
+    rig.io->ops->close(rig.io);
+    assert_int_equal(rig.ops->open(rig.ops, absent, 0, &rig.io), -ENOENT);
+    assert_int_equal(rig.ops->open(rig.ops, rig.path, 0, &rig.io), 0);
+    assert_int_equal(rig.io->bytes, DEVICE_BYTES);
+    assert_int_equal(rig.ops->read(rig.io, in, 4096, DEVICE_BYTES - 4096), 0);
+    assert_int_equal(rig.ops->write(rig.io, in, 4096, 0), -EBADF);
+    rig_free(&rig);
+}
+
 static void test_io__a_short_file_is_a_short_transfer(void **state)
 {
     struct rig rig = rig_new(&io_blocking_ops);
@@ -391,6 +415,8 @@ int main(void)
         cmocka_unit_test(test_io__blocking_serves_all_cases),
         cmocka_unit_test(test_io__simulated_serves_all_cases),
         cmocka_unit_test(test_io__a_device_is_opened_by_one_only),
+        cmocka_unit_test(test_io__a_missing_device_node_is_not_made),
+        cmocka_unit_test(test_io__what_is_there_is_opened_to_read_only),
         cmocka_unit_test(test_io__a_short_file_is_a_short_transfer),
         cmocka_unit_test(test_io_sim__a_cut_keeps_what_was_flushed),
         cmocka_unit_test(test_io_sim__a_cut_keeps_drops_reorders_and_tears),

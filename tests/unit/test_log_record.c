@@ -97,7 +97,8 @@ static void test_head__round_trip_and_damage(void **state)
                             .sequence = 5,
                             .first = 12,
                             .prev_crc = 42,
-                            .flushed = 8},
+                            .flushed = 8,
+                            .fenced = 2},
                     got;
     char bytes[LOG_HEAD_BYTES];
 

@@ -148,6 +148,26 @@ static void test_object__link_after_the_last_unlink_revives_it(void **state)
     world_free(w);
 }
 
+/* What the committer must not acknowledge once a device is fenced. */
+static void test_object__a_change_says_which_devices_its_new_bytes_are_on(void **state)
+{
+    struct world *w = world_new(6, 0);
+    struct object *object = world_object(w, 1, LENGTH);
+    struct change *change = change_new();
+
+    object_link(change, object, 100, OBJECT_CLEAN);
+    assert_int_equal(change_devices(change), 0); /* owed no flush */
+    object_link(change, object, 101, OBJECT_STAGED);
+    assert_int_equal(change_devices(change), 1);
+    world_commit(w, change);
+    change = change_new();
+    object_link(change, object, 102, OBJECT_DIRTY);
+    assert_int_equal(change_devices(change), 0); /* durable by now */
+    world_commit(w, change);
+    object_unref(object);
+    world_free(w);
+}
+
 static void test_object__failed_changes_leave_no_trace(void **state)
 {
     struct world *w = world_new(6, 0);
@@ -279,6 +299,7 @@ int main(void)
         cmocka_unit_test(test_object__slots_wait_for_the_last_reader),
         cmocka_unit_test(test_object__shared_survives_one_of_two_users),
         cmocka_unit_test(test_object__link_after_the_last_unlink_revives_it),
+        cmocka_unit_test(test_object__a_change_says_which_devices_its_new_bytes_are_on),
         cmocka_unit_test(test_object__failed_changes_leave_no_trace),
         cmocka_unit_test(test_object__neediest_link_decides_the_state),
         cmocka_unit_test(test_object__body_located_by_its_record),

@@ -260,6 +260,43 @@ static void test_server__after_its_grace_drain_cancels(void **state)
     fixture_close();
 }
 
+static struct timer holding;
+static struct loop *held_loop;
+static bool ended_held;
+
+static void holding_over(struct timer *timer)
+{
+    loop_release(held_loop);
+}
+
+static int attach_holds(void *arg, struct loop *loop)
+{
+    held_loop = loop;
+    loop_hold(loop);
+    holding.fn = holding_over;
+    timer_start(loop, &holding, 20 * NS_PER_MS);
+    return 0;
+}
+
+static void detach_notes(void *arg, struct loop *loop)
+{
+    ended_held = loop->held;
+}
+
+/* Aborted uploads have device writes under way that no connection waits for. */
+static void test_server__a_loop_ends_when_it_is_not_held(void **state)
+{
+    struct server_conf conf = {
+        .listen = "127.0.0.1:0", .loops = 1, .attach = attach_holds, .detach = detach_notes};
+    struct server *server = NULL;
+    const char *why;
+
+    ended_held = true;
+    assert_int_equal(server_open(&conf, &server, &why), 0);
+    server_close(server);
+    assert_false(ended_held);
+}
+
 static int attach_fails(void *arg, struct loop *loop)
 {
     return ++*(int *)arg == 2 ? -ENOMEM : 0;
@@ -490,6 +527,7 @@ int main(void)
         cmocka_unit_test(test_server__connections_spread_over_the_loops),
         cmocka_unit_test(test_server__drain_lets_running_exchanges_end),
         cmocka_unit_test(test_server__after_its_grace_drain_cancels),
+        cmocka_unit_test(test_server__a_loop_ends_when_it_is_not_held),
         cmocka_unit_test(test_server__a_loop_that_cannot_start_fails_open),
         cmocka_unit_test(test_server__the_admin_port_tells),
         cmocka_unit_test(test_server__tls_round_trips_are_exact),

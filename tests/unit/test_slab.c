@@ -446,6 +446,34 @@ static void test_slab__waiting_ends_when_a_slab_is_ready(void **state)
     loop_poll_free(poll);
 }
 
+/* What is given back between a refused allocation and the wait counts. */
+static void test_slab__a_wait_for_room_misses_nothing(void **state)
+{
+    struct devices d = serve(1, SLABS);
+    struct loop_poll *poll = loop_poll_new();
+    struct location at = {0}, last;
+    struct awaited awaited;
+    uint64_t given;
+
+    loop_enter(loop_poll_loop(poll));
+    do {
+        given = slab_given(d.store);
+        last = at;
+    } while (slab_alloc_large(d.store, EXTENT_BYTES_MAX, &at) == 0);
+    slab_free(d.store, &last, EXTENT_BYTES_MAX);
+    slab_wait_free(d.store, given, awaited_init(&awaited, loop_poll_loop(poll)));
+    assert_int_equal(loop_await(poll, &awaited), 0);
+    slab_wait_free(d.store, slab_given(d.store), awaited_init(&awaited, loop_poll_loop(poll)));
+    loop_poll_once(poll, 0);
+    assert_false(awaited.fired);
+    slab_wait_cancel(d.store, &awaited.done);
+    assert_int_equal(loop_await(poll, &awaited), -ECANCELED);
+    slab_wait_cancel(d.store, &awaited.done); /* it has ended */
+    devices_done(&d);
+    loop_enter(NULL);
+    loop_poll_free(poll);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -466,6 +494,7 @@ int main(void)
         cmocka_unit_test(test_slab__a_failed_flush_fences_the_device),
         cmocka_unit_test(test_slab__tells_when_room_runs_low),
         cmocka_unit_test(test_slab__waiting_ends_when_a_slab_is_ready),
+        cmocka_unit_test(test_slab__a_wait_for_room_misses_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

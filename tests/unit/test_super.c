@@ -465,6 +465,32 @@ static void test_super__refuses_when_both_copies_are_damaged(void **state)
     devices_done(&d);
 }
 
+static void test_super__one_unreadable_page_does_not_stop_the_start(void **state)
+{
+    struct devices d;
+    struct super_state now;
+    uint64_t reads, nth = 1;
+
+    start(&d, 1);
+    assert_int_equal(devices_open(&d), 0);
+    now = *slab_super(d.store);
+    assert_int_equal(slab_super_write(d.store, &now), 0); /* both copies are in use */
+    devices_close(&d, false);
+    do {
+        reads = io_sim_count(d.sim, IO_SIM_READ);
+        io_sim_fail(d.sim, IO_SIM_READ, nth, -EIO);
+        assert_int_equal(devices_open(&d), 0);
+        assert_false(slab_super(d.store)->fresh);
+        reads = io_sim_count(d.sim, IO_SIM_READ) - reads;
+        devices_close(&d, false);
+    } while (nth++ < reads);
+    io_sim_fail(d.sim, IO_SIM_READ, 0, 0);
+    io_sim_corrupt(d.sim, "slab0", 200, 1);
+    io_sim_fail(d.sim, IO_SIM_READ, 2, -EIO); /* the good copy: nothing is known of the device */
+    assert_refused(&d, "cannot read the superblock");
+    devices_done(&d);
+}
+
 static void test_super__refuses_impossible_configurations(void **state)
 {
     struct devices d;
@@ -519,6 +545,7 @@ int main(void)
         cmocka_unit_test(test_super__refuses_a_foreign_or_new_index),
         cmocka_unit_test(test_super__refuses_somebody_elses_data),
         cmocka_unit_test(test_super__refuses_when_both_copies_are_damaged),
+        cmocka_unit_test(test_super__one_unreadable_page_does_not_stop_the_start),
         cmocka_unit_test(test_super__refuses_impossible_configurations),
         cmocka_unit_test(test_super__discarding_forgets_the_slabs),
     };

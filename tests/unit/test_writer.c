@@ -294,7 +294,9 @@ static void test_writer__any_failed_write_fails_the_object(void **state)
             assert_true(err == 0 || err == -EIO);
             assert_true((err == 0) == (object != NULL));
             object_unref(object);
-            assert_int_equal(slab_space(rig.cache.slabs).free_bytes, before);
+            /* at most the slab that the write failed in is lost */
+            assert_true(slab_space(rig.cache.slabs).free_bytes <= before);
+            assert_true(before - slab_space(rig.cache.slabs).free_bytes <= DEVICES_SLAB_BYTES);
             rig_done(&rig);
         }
     }
@@ -317,7 +319,7 @@ static void test_writer__abort_at_any_moment_gives_all_back(void **state)
             for (unsigned i = 0; i < rounds; i++)
                 loop_poll_once(rig.poll, 0);
             assert_null(writer_abort(w));
-            for (int i = 0; i < 10; i++)
+            while (rig.loop->held) /* a loop may end when it is not held */
                 loop_poll_once(rig.poll, 0);
             assert_int_equal(slab_space(rig.cache.slabs).free_bytes, before);
             rig_done(&rig);
