@@ -375,10 +375,10 @@ static int check_device(struct start *s, unsigned device,
     int findings = 0, err = log_path_find(s->c->conf.slabs, device, s->c->box, &path);
 
     /* A copy that a cut left shorter than the other ends below the epoch after it: not needed. */
-    if (!err)
+    if (!err && path.count) {
         log_path_trim(&path, s->applied_min + 1);
-    if (!err && path.count)
         err = log_path_walk(&path, NULL, NULL, &end);
+    }
     if (!err && path.count && end.damaged) {
         _cleanup_(freep) char *line =
             xasprintf("log: device %u: damaged behind change %" PRIu64, device, end.chain.last);

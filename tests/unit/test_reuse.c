@@ -15,6 +15,7 @@
 
 #define USER         77
 #define CUTS         12
+#define TRIES_MAX    8
 #define CAPTURES_MAX 64
 #define LARGE        200000u
 
@@ -435,13 +436,23 @@ static bool compaction_loses(struct io_tap_skip skip, enum slot_mutant mutant, u
     return lost > 0;
 }
 
+/* What follows a flush that was left out, or a slot given back, is the threads' affair. */
+static bool compaction_mutant_is_caught(struct io_tap_skip skip, enum slot_mutant mutant)
+{
+    bool caught = false;
+
+    for (unsigned i = 0; i < TRIES_MAX && !caught; i++)
+        caught = compaction_loses(skip, mutant, 4);
+    return caught;
+}
+
 static void test_compact__moved_bytes_are_there_or_where_they_were(void **state)
 {
     static const struct io_tap_skip none = {0}, data = {.flush = TAP_DATA};
 
     assert_false(compaction_loses(none, SLOT_BY_S5, 2));
-    assert_true(compaction_loses(data, SLOT_BY_S5, 10));
-    assert_true(compaction_loses(none, SLOT_WHEN_ORDERED, 10));
+    assert_true(compaction_mutant_is_caught(data, SLOT_BY_S5));
+    assert_true(compaction_mutant_is_caught(none, SLOT_WHEN_ORDERED));
 }
 
 static void quiet(void *arg, const char *line)
