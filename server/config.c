@@ -230,19 +230,23 @@ static void contracts_build(struct config *config, cfg_t *cfg, bool local, struc
     account->contract_count++;
 }
 
+static struct span endpoint_of(struct config *config, cfg_t *cfg, const char *key)
+{
+    struct span endpoint = copy_of(config, cfg, key);
+
+    if (endpoint.len && !span_starts(endpoint, SPAN("http://")) &&
+        !span_starts(endpoint, SPAN("https://")))
+        cfg_error(cfg, "%s = %.*s: must be http://... or https://...", key, SPAN_FMT(endpoint));
+    while (endpoint.len && endpoint.base[endpoint.len - 1] == '/')
+        endpoint.len--;
+    return endpoint;
+}
+
 static void upstream_build(struct config *config, cfg_t *cfg, struct account *account)
 {
-    const char *endpoint = text_of(cfg, "endpoint");
-    struct span scheme_cut = span_of(endpoint);
-
     require(cfg, "endpoint");
-    if (*endpoint && !span_starts(scheme_cut, SPAN("http://")) &&
-        !span_starts(scheme_cut, SPAN("https://")))
-        cfg_error(cfg, "endpoint = %s: must be http://... or https://...", endpoint);
-    account->upstream.endpoint = copy_of(config, cfg, "endpoint");
-    while (account->upstream.endpoint.len &&
-           account->upstream.endpoint.base[account->upstream.endpoint.len - 1] == '/')
-        account->upstream.endpoint.len--;
+    account->upstream.endpoint = endpoint_of(config, cfg, "endpoint");
+    account->upstream.formerly = endpoint_of(config, cfg, "formerly");
     account->upstream.auth = choice_of(cfg, "auth") == 0 ? UPSTREAM_SAS : UPSTREAM_SHARED_KEY;
     require(cfg, account->upstream.auth == UPSTREAM_SAS ? "sas" : "key");
     account->upstream.account = copy_of(config, cfg, "account");
@@ -255,11 +259,12 @@ static void upstream_build(struct config *config, cfg_t *cfg, struct account *ac
     account->upstream.ca_file = copy_of(config, cfg, "ca");
 }
 
-static void account_build(struct config *config, cfg_t *cfg, uint32_t id, struct account *ret)
+static void account_build(struct config *config, cfg_t *cfg, struct account *ret)
 {
     bool local = cfg_size(cfg, "upstream") == 0;
+    struct span name = arena_copy(config->arena, span_of(cfg_title(cfg)));
 
-    *ret = (struct account){.id = id, .name = arena_copy(config->arena, span_of(cfg_title(cfg)))};
+    *ret = (struct account){.id = account_id(name), .name = name};
     require(cfg, "key");
     secret_of(config, cfg, "key", true, &ret->key[0]);
     secret_of(config, cfg, "key2", true, &ret->key[1]);
@@ -277,8 +282,15 @@ static void accounts_build(struct config *config, cfg_t *cfg)
     contract_ids = 0;
     if (n == 0)
         cfg_error(cfg, "there is no account: add account \"NAME\" { key = ... }");
-    for (unsigned i = 0; i < n; i++)
-        account_build(config, cfg_getnsec(cfg, "account", i), i + 1, &accounts[i]);
+    for (unsigned i = 0; i < n; i++) {
+        const struct account *same;
+
+        account_build(config, cfg_getnsec(cfg, "account", i), &accounts[i]);
+        same = account_by_id(&(struct accounts){accounts, i}, accounts[i].id);
+        if (same) /* one in 4 billion */
+            cfg_error(cfg, "accounts %.*s and %.*s cannot be told apart: rename one",
+                      SPAN_FMT(same->name), SPAN_FMT(accounts[i].name));
+    }
     config->accounts = (struct accounts){accounts, n};
 }
 

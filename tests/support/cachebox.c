@@ -39,6 +39,7 @@ static const struct account account_rows[] = {
      .upstream.endpoint = {"http://cloud", 12}},
 };
 static const struct accounts accounts = {account_rows, 2};
+const struct accounts *cachebox_accounts;
 
 /* ---- life ---- */
 
@@ -48,7 +49,7 @@ static struct cache_conf conf_of(struct cachebox *box, const struct device_conf 
         .data = span_of(box->dir),
         .devices = device,
         .device_count = 1,
-        .accounts = &accounts,
+        .accounts = cachebox_accounts ? cachebox_accounts : &accounts,
         .memory_tier_bytes = 1 << 20,
         .index_cache_bytes = 8 << 20,
         .workers = box->workers,
@@ -58,7 +59,7 @@ static struct cache_conf conf_of(struct cachebox *box, const struct device_conf 
 
 static const struct device_conf device = {{"d0", 2}, {"d0", 2}, DEVICE_BYTES};
 
-static int try_open(struct cachebox *box, char **why)
+int cachebox_try_open(struct cachebox *box, char **why)
 {
     struct cache_conf conf = conf_of(box, &device);
     int err = cache_open(&conf, &box->cache, why);
@@ -70,7 +71,7 @@ void cachebox_open(struct cachebox *box)
 {
     char *why = NULL;
 
-    if (try_open(box, &why)) {
+    if (cachebox_try_open(box, &why)) {
         fprintf(stderr, "cache does not open: %s\n", why);
         abort();
     }
@@ -136,7 +137,7 @@ int cachebox_try_crash(struct cachebox *box, uint64_t seed, struct cachebox **re
     free(from);
     free(to);
     io_sim_crash(image->sim, seed);
-    err = try_open(image, why);
+    err = cachebox_try_open(image, why);
     if (err)
         cachebox_free(image);
     else

@@ -13,6 +13,9 @@
 #define BOX_LOCAL 1
 #define BOX_CLOUD 2
 
+/* What the next open is configured with; NULL: the above. */
+extern const struct accounts *cachebox_accounts;
+
 struct cachebox {
     struct io_sim *sim;
     char *dir;
@@ -26,6 +29,7 @@ struct cachebox *cachebox_new(uint64_t seed); /* opened */
 struct cachebox *cachebox_free(struct cachebox *box);
 void cachebox_close(struct cachebox *box); /* in order */
 void cachebox_open(struct cachebox *box);
+int cachebox_try_open(struct cachebox *box, char **why); /* 0, or -errno with the words (malloc'ed) */
 /* The devices lose what was not flushed; the index folder stays as it was on disk a moment before.
  */
 struct cachebox *cachebox_crash(struct cachebox *box, uint64_t seed);

@@ -63,6 +63,7 @@ static void test_config__a_whole_file_becomes_a_config(void **state)
     assert_true(account->contracts[0].fresh_ns == 60000000000ULL);
     assert_int_equal(account->contracts[1].fresh, FRESH_IMMUTABLE);
     assert_true(account_is_local(&config->accounts.at[1]));
+    assert_int_equal(account->id, account_id(SPAN("acct"))); /* wherever it stands in the file */
     assert_int_equal(config->accounts.at[1].contracts[0].write, WRITE_LOCAL);
     config_free(config);
 }
