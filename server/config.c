@@ -230,6 +230,14 @@ static void contracts_build(struct config *config, cfg_t *cfg, bool local, struc
     account->contract_count++;
 }
 
+/* The file upstream reads again when the cloud says that the secret has expired; none if it is inline. */
+static struct span secret_file(struct config *config, cfg_t *cfg, const char *key)
+{
+    struct span file = copy_of(config, cfg, key);
+
+    return span_starts(file, SPAN("file:")) ? span_skip(file, 5) : (struct span){NULL, 0};
+}
+
 static struct span endpoint_of(struct config *config, cfg_t *cfg, const char *key)
 {
     struct span endpoint = copy_of(config, cfg, key);
@@ -244,11 +252,15 @@ static struct span endpoint_of(struct config *config, cfg_t *cfg, const char *ke
 
 static void upstream_build(struct config *config, cfg_t *cfg, struct account *account)
 {
+    const char *secret;
+
     require(cfg, "endpoint");
     account->upstream.endpoint = endpoint_of(config, cfg, "endpoint");
     account->upstream.formerly = endpoint_of(config, cfg, "formerly");
     account->upstream.auth = choice_of(cfg, "auth") == 0 ? UPSTREAM_SAS : UPSTREAM_SHARED_KEY;
-    require(cfg, account->upstream.auth == UPSTREAM_SAS ? "sas" : "key");
+    secret = account->upstream.auth == UPSTREAM_SAS ? "sas" : "key";
+    require(cfg, secret);
+    account->upstream.secret_file = secret_file(config, cfg, secret);
     account->upstream.account = copy_of(config, cfg, "account");
     if (!account->upstream.account.len)
         account->upstream.account = account->name;

@@ -114,6 +114,29 @@ static void test_config__a_secret_others_can_read_is_refused(void **state)
     arena_free(arena);
 }
 
+static void test_config__upstream_knows_the_file_its_secret_came_from(void **state)
+{
+    static const char form[] = "data = \"/tmp/x\"\ndevice \"d\" { path = \"/tmp/x/d\" size = 1GiB }\n"
+                               "account \"a\" { key = \"a2V5\"\n upstream { endpoint = \"http://c\" auth = sas "
+                               "sas = \"%s%s\" }\n contract \"*\" { write = deny } }\n";
+    char path[] = "/tmp/hearth-sas-XXXXXX";
+    int fd = mkstemp(path);
+
+    assert_true(write(fd, "?sig=1\n", 7) == 7);
+    close(fd);
+    for (int inlined = 0; inlined < 2; inlined++) {
+        _cleanup_(freep) char *text = inlined ? xasprintf(form, "", "sig=1") : xasprintf(form, "file:", path);
+        _cleanup_(freep) char *why = NULL;
+        struct config *config = NULL;
+
+        assert_int_equal(load(text, NULL, 0, &config, &why), 0);
+        assert_span_equal(config->accounts.at[0].upstream.sas, "sig=1");
+        assert_span_equal(config->accounts.at[0].upstream.secret_file, inlined ? "" : path);
+        config_free(config);
+    }
+    unlink(path);
+}
+
 static void test_config__the_example_is_what_the_table_makes(void **state)
 {
     _cleanup_(freep) char *made = NULL;
@@ -150,6 +173,7 @@ int main(void)
         cmocka_unit_test(test_config__what_is_not_served_yet_is_named),
         cmocka_unit_test(test_config__the_same_pattern_twice_is_refused),
         cmocka_unit_test(test_config__a_secret_others_can_read_is_refused),
+        cmocka_unit_test(test_config__upstream_knows_the_file_its_secret_came_from),
         cmocka_unit_test(test_config__the_example_is_what_the_table_makes),
         cmocka_unit_test(test_config__every_default_and_example_of_the_table_is_allowed),
     };
