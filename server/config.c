@@ -481,8 +481,8 @@ void config_print_example(FILE *out)
     fputs("    }\n\n"
           "    # What is promised where: the first pattern over container/blob that matches; '*' "
           "matches '/' too.\n"
-          "    contract \"data-*\" { write = deny fresh = immutable class = dataset }\n"
-          "    contract \"ckpt/*\" { write = back class = checkpoint markers = { \"latest\", "
+          "    contract \"data-*\" { write = deny fresh = immutable }\n"
+          "    contract \"ckpt/*\" { write = back markers = { \"latest\", "
           "\"*.metadata\" } }\n"
           "    contract \"*\" {\n",
           out);

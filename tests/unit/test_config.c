@@ -14,7 +14,7 @@ static const char good[] = "data = \"/tmp/x\"\n"
                            "  key = \"a2V5\"\n"
                            "  aliases = { \"Acct.Blob.core.windows.net\", \"b\" }\n"
                            "  upstream { endpoint = \"http://127.0.0.1:1/acct/\" auth = key key = \"a2V5\" }\n"
-                           "  contract \"ckpt/*\" { write = back markers = { \"latest\" } class = checkpoint }\n"
+                           "  contract \"ckpt/*\" { write = back markers = { \"latest\" } class = default }\n"
                            "  contract \"*\" { write = deny fresh = immutable offline = fail }\n"
                            "}\n"
                            "account \"local\" { key = \"a2V5\" }\n";
@@ -59,7 +59,7 @@ static void test_config__a_whole_file_becomes_a_config(void **state)
     assert_span_equal(account->upstream.endpoint, "http://127.0.0.1:1/acct");
     assert_int_equal(account->contract_count, 2);
     assert_int_equal(account->contracts[0].write, WRITE_BACK);
-    assert_int_equal(account->contracts[0].class, CLASS_CHECKPOINT);
+    assert_int_equal(account->contracts[0].class, CLASS_DEFAULT);
     assert_true(account->contracts[0].fresh_ns == 60000000000ULL);
     assert_int_equal(account->contracts[1].fresh, FRESH_IMMUTABLE);
     assert_true(account_is_local(&config->accounts.at[1]));
@@ -85,6 +85,7 @@ static void test_config__what_is_not_served_yet_is_named(void **state)
     refused("account \"a\" {\n contract \"*\" { write = through }\n}\n",
             ":2: write = through is not served yet by this version");
     refused("account \"a\" { contract \"*\" { fresh = strict } }\n", "fresh = strict is not served yet");
+    refused("account \"a\" { contract \"*\" { class = kv } }\n", "class = kv is not served yet");
     refused("account \"a\" { contract \"*\" { ttl = 1h } }\n", "ttl = 1h is not served yet");
     refused("require_encrypted = yes\n", "require_encrypted = yes is not served yet");
 }
