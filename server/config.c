@@ -3,6 +3,7 @@
 #include "server/config.h"
 
 #include <confuse.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include "base/arena.h"
@@ -20,13 +21,18 @@ static const char *const section_names[CONFIG_SECTIONS] = SECTION_NAMES;
 static struct {
     FILE *errors;
     unsigned count;
+    const char *override; /* the -o being applied: what an error is of, instead of file and line */
 } loading;
 
 __attribute__((format(printf, 2, 0))) static void on_error(cfg_t *cfg, const char *format,
                                                            va_list args)
 {
-    fprintf(loading.errors, "%s%s:%d: ", loading.count ? "\n" : "",
-            cfg && cfg->filename ? cfg->filename : "appliance.conf", cfg ? cfg->line : 0);
+    fputs(loading.count ? "\n" : "", loading.errors);
+    if (loading.override)
+        fprintf(loading.errors, "-o %s: ", loading.override);
+    else
+        fprintf(loading.errors, "%s:%d: ", cfg && cfg->filename ? cfg->filename : "appliance.conf",
+                cfg ? cfg->line : 0);
     vfprintf(loading.errors, format, args);
     loading.count++;
 }
@@ -230,7 +236,8 @@ static void contracts_build(struct config *config, cfg_t *cfg, bool local, struc
     account->contract_count++;
 }
 
-/* The file upstream reads again when the cloud says that the secret has expired; none if it is inline. */
+/* The file upstream reads again when the cloud says that the secret has expired; none if it is
+ * inline. */
 static struct span secret_file(struct config *config, cfg_t *cfg, const char *key)
 {
     struct span file = copy_of(config, cfg, key);
@@ -367,21 +374,99 @@ static void config_build(struct config *config, cfg_t *cfg)
     accounts_build(config, cfg);
 }
 
+/* ---- the file, the command line ---- */
+
+static char *quoted_end(char *at) /* at a quote: behind the one that closes it */
+{
+    char quote = *at++;
+
+    while (*at && *at != quote)
+        at += *at == '\\' && at[1] ? 2 : 1;
+    return *at ? at + 1 : at;
+}
+
+/* libconfuse 3.3 counts the lines of comments twice and more, so it gets none: what is in them
+ * becomes blank, and the line of an error is the line in the file. */
+static void comments_blank(char *text)
+{
+    char *at = text, *end;
+
+    while (*at) {
+        if (*at == '"' || *at == '\'') {
+            at = quoted_end(at);
+            continue;
+        }
+        if (*at == '#' || (at[0] == '/' && at[1] == '/')) {
+            end = at + strcspn(at, "\n");
+        } else if (at[0] == '/' && at[1] == '*') {
+            end = strstr(at + 2, "*/");
+            end = end ? end + 2 : at + strlen(at);
+        } else {
+            at++;
+            continue;
+        }
+        for (; at < end; at++)
+            *at = *at == '\n' ? '\n' : ' ';
+    }
+}
+
+static int file_read(const char *path, char **ret_text)
+{
+    _cleanup_(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    size_t used = 0, room = 16384;
+    char *text = xmalloc(room);
+    ssize_t n;
+
+    while (fd >= 0 && (n = read(fd, text + used, room - used - 1)) > 0) {
+        used += (size_t)n;
+        if (room - used < 4096)
+            text = xrealloc(text, room *= 2);
+    }
+    if (fd < 0 || n < 0) {
+        fprintf(loading.errors, "%s: %s", path, strerror(errno));
+        loading.count++;
+        free(text);
+        return -EIO;
+    }
+    memcpy(text + used, " ", 2); /* fmemopen wants at least a byte */
+    *ret_text = text;
+    return 0;
+}
+
+static int file_parse(cfg_t *cfg, const char *path)
+{
+    _cleanup_(freep) char *text = NULL;
+    FILE *in;
+    int rc;
+
+    if (file_read(path, &text) < 0)
+        return CFG_FILE_ERROR;
+    comments_blank(text);
+    in = fmemopen(text, strlen(text), "r");
+    if (!in)
+        abort();
+    cfg->filename = xstrdup(path);
+    rc = cfg_parse_fp(cfg, in);
+    fclose(in);
+    return rc;
+}
+
+/* The value as it is: it is no text of a configuration, so nothing in it is interpreted. */
 static void override_apply(cfg_t *cfg, const char *override)
 {
     const char *equals = strchr(override, '=');
     _cleanup_(freep) char *key = equals ? strndup(override, (size_t)(equals - override)) : NULL;
-    _cleanup_(freep) char *line = NULL;
+    const struct config_row *row = key ? row_find("root", key) : NULL;
+    _cleanup_(freep) char *wrong =
+        row ? config_value_check(row, equals + 1)
+            : xstrdup("must be KEY=VALUE with a top-level key of appliance.conf");
 
-    free(cfg->filename);
-    cfg->filename = xstrdup("-o");
-    cfg->line = 1;
-    if (!key || !row_find("root", key)) {
-        cfg_error(cfg, "%s: must be KEY=VALUE with a top-level key of appliance.conf", override);
-        return;
-    }
-    line = xasprintf("%s = \"%s\"", key, equals + 1);
-    (void)cfg_parse_buf(cfg, line); /* errors are counted by on_error */
+    loading.override = override;
+    if (wrong)
+        cfg_error(cfg, "%s", wrong);
+    else
+        cfg_setstr(cfg, key, equals + 1);
+    loading.override = NULL;
 }
 
 int config_load(const char *path, const char *const *overrides, unsigned n, struct config **ret,
@@ -398,11 +483,9 @@ int config_load(const char *path, const char *const *overrides, unsigned n, stru
     config->arena = arena_new();
     cfg = tree_new();
     cfg_set_error_function(cfg, on_error);
-    rc = cfg_parse(cfg, path);
-    if (rc == CFG_FILE_ERROR) {
-        fprintf(loading.errors, "%s: %s", path, strerror(errno));
-        loading.count++;
-    }
+    rc = file_parse(cfg, path);
+    if (rc == CFG_PARSE_ERROR && !loading.count)
+        cfg_error(cfg, "cannot be understood");
     for (unsigned i = 0; i < n && rc == CFG_SUCCESS; i++)
         override_apply(cfg, overrides[i]);
     if (rc == CFG_SUCCESS && !loading.count)

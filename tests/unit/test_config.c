@@ -80,6 +80,36 @@ static void test_config__errors_name_file_line_and_what_is_allowed(void **state)
             "must be one of through, back, local, deny");
 }
 
+static void test_config__lines_are_those_of_the_file(void **state)
+{
+    refused("# one\n/* two\n three */ // \"four\ndata = \"x # y\" # four\nmemory = 1\n", ":5: memory = 1: must");
+    refused("account \"a\" { # \"\n key = 'a\\' # no comment' // but this\n contract \"*\" { write = x }\n}\n",
+            ":3: write = x: must");
+    refused("", ":1: there is no device");
+    refused("data = \"x\" # never ends", ":1: there is no device");
+}
+
+static void test_config__an_override_is_named_and_taken_as_it_is(void **state)
+{
+    static const char *const wrong[] = {"loops=999", "colour=red", "listen"};
+    static const char *const odd = "data=/tmp/\\n${HOME}\"x";
+    struct config *config = NULL;
+    char *why = NULL;
+
+    assert_int_equal(load(good, wrong, 3, &config, &why), -EINVAL);
+    assert_string_equal(why, "-o loops=999: loops = 999: must be from 0 to 256\n"
+                             "-o colour=red: must be KEY=VALUE with a top-level key of appliance.conf\n"
+                             "-o listen: must be KEY=VALUE with a top-level key of appliance.conf");
+    free(why);
+    assert_int_equal(load("data = \"x\"\n\n\n", &odd, 1, &config, &why), -EINVAL);
+    assert_non_null(strstr(why, ":4: there is no device"));
+    assert_null(strstr(why, "[buf]"));
+    free(why);
+    assert_int_equal(load(good, &odd, 1, &config, &why), 0);
+    assert_string_equal(config->data, odd + 5);
+    config_free(config);
+}
+
 static void test_config__what_is_not_served_yet_is_named(void **state)
 {
     refused("account \"a\" {\n contract \"*\" { write = through }\n}\n",
@@ -171,6 +201,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_config__a_whole_file_becomes_a_config),
         cmocka_unit_test(test_config__errors_name_file_line_and_what_is_allowed),
+        cmocka_unit_test(test_config__lines_are_those_of_the_file),
+        cmocka_unit_test(test_config__an_override_is_named_and_taken_as_it_is),
         cmocka_unit_test(test_config__what_is_not_served_yet_is_named),
         cmocka_unit_test(test_config__the_same_pattern_twice_is_refused),
         cmocka_unit_test(test_config__a_secret_others_can_read_is_refused),
