@@ -101,7 +101,7 @@ struct http_conn {
     struct arena *arena;
     struct http_body body;
     bool http11, keep_alive, is_head, continue_wanted;
-    uint64_t started_ns, bytes_in, bytes_out, dropped;
+    uint64_t started_ns, bytes_in, bytes_out, dropped, drop_until_ns;
     struct completion *read_done, *send_done; /* the one outstanding call (O1) */
     struct iobuf *into;
 

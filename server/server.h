@@ -18,9 +18,9 @@ struct server_limits {
     uint64_t body_idle_ms;   /* 60 000: a read() without a byte */
     uint64_t write_stall_ms; /* 60 000: a send() of which the client takes nothing */
     uint64_t keep_alive_ms;  /* 120 000: between requests */
-    uint64_t linger_ms;      /* 2 000: for the rest of a body that nobody wants */
-    uint64_t drain_bytes;    /* 1 MiB: more unread body than this ends the connection */
-    uint64_t linger_bytes;   /* 64 MiB: read and dropped so that no reset eats the answer */
+    uint64_t linger_ms; /* 5 000: without a byte of a body that nobody wants; body_idle_ms in all */
+    uint64_t drain_bytes;  /* 1 MiB: more unread body than this ends the connection */
+    uint64_t linger_bytes; /* 64 MiB: read and dropped so that no reset eats the answer */
 };
 
 /* How an exchange went, for the access log. */

@@ -161,6 +161,55 @@ static void test_server__a_lingering_client_is_cut(void **state)
     fixture_close();
 }
 
+static const struct clock_source ahead = {.mono_ns = ahead_mono, .wall_ns = ahead_wall};
+
+static void test_server__a_client_that_still_sends_may_go_on_for_a_while(void **state)
+{
+    int64_t before = STAT_READ(server_dropped_bytes);
+    int fd;
+
+    clock_set_source(&ahead);
+    open_with((struct server_limits){.linger_ms = 100000, .body_idle_ms = 150000});
+    fd = client();
+    client_say(fd, "PUT /early HTTP/1.1\r\nHost: a\r\nContent-Length: 33554432\r\n\r\n");
+    client_expect(fd, 403, "");
+    for (int i = 1; i <= 2; i++) {
+        ahead_ns += 60 * NS_PER_SEC; /* twice is over linger_ms */
+        client_say(fd, "x");
+        eventually(STAT_READ(server_dropped_bytes) == before + i);
+    }
+    assert_int_equal(STAT_READ(server_connections), 1);
+    ahead_ns += 60 * NS_PER_SEC; /* over what a body may pause */
+    client_say(fd, "x");
+    eventually(STAT_READ(server_connections) == 0);
+    close(fd);
+    fixture_close();
+    clock_set_source(NULL);
+}
+
+static void test_server__a_small_unread_body_may_come_slowly(void **state)
+{
+    int fd;
+
+    clock_set_source(&ahead);
+    open_with((struct server_limits){.linger_ms = 100000, .body_idle_ms = 1000000});
+    fd = client();
+    client_say(fd, "PUT /early HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
+    client_expect(fd, 403, "");
+    for (int i = 0; i < 5; i++) {
+        int64_t before = STAT_READ(server_received_bytes);
+
+        ahead_ns += 60 * NS_PER_SEC;
+        client_say(fd, "x");
+        eventually(STAT_READ(server_received_bytes) == before + 1);
+    }
+    client_say(fd, GET("/bytes/0"));
+    client_expect(fd, 200, "");
+    close(fd);
+    fixture_close();
+    clock_set_source(NULL);
+}
+
 /* ---- limits ---- */
 
 static void test_server__one_connection_too_many_gets_503(void **state)
@@ -486,6 +535,8 @@ int main(void)
         cmocka_unit_test(test_server__a_client_that_takes_nothing_times_out),
         cmocka_unit_test(test_server__a_handler_at_work_is_not_timed),
         cmocka_unit_test(test_server__a_lingering_client_is_cut),
+        cmocka_unit_test(test_server__a_client_that_still_sends_may_go_on_for_a_while),
+        cmocka_unit_test(test_server__a_small_unread_body_may_come_slowly),
         cmocka_unit_test(test_server__one_connection_too_many_gets_503),
         cmocka_unit_test(test_server__connections_spread_over_the_loops),
         cmocka_unit_test(test_server__drain_lets_running_exchanges_end),
