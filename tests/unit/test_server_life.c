@@ -95,25 +95,54 @@ static int64_t ahead_wall(void *arg)
     return (int64_t)ahead_mono(arg);
 }
 
-static void test_server__each_byte_of_a_body_restarts_its_timer(void **state)
-{
-    static const struct clock_source source = {.mono_ns = ahead_mono, .wall_ns = ahead_wall};
-    int fd;
+static const struct clock_source ahead = {.mono_ns = ahead_mono, .wall_ns = ahead_wall};
 
-    clock_set_source(&source);
-    open_with((struct server_limits){.body_idle_ms = 100000});
-    fd = client();
-    client_say(fd, "PUT /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
-    eventually(fix.started == 1);
-    for (int i = 0; i < 5; i++) {
+/* Sends pieces of a body a minute apart, where two minutes are over the limit. */
+static void send_slowly(int fd, const char *body, size_t piece, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
         int64_t before = STAT_READ(server_received_bytes);
 
-        ahead_ns += 60 * NS_PER_SEC; /* twice is over the limit */
-        client_send(fd, span_from("hello" + i, 1));
-        eventually(STAT_READ(server_received_bytes) == before + 1);
+        ahead_ns += 60 * NS_PER_SEC;
+        client_send(fd, span_from(body + i * piece, piece));
+        eventually(STAT_READ(server_received_bytes) == before + (int64_t)piece);
     }
-    client_expect(fd, 200, "hello");
+}
+
+static void test_server__64_KiB_of_a_body_restart_its_timer(void **state)
+{
+    _cleanup_(freep) char *body = xmalloc(MIB(1) / 4 + 1);
+    int fd;
+
+    memset(body, 'x', MIB(1) / 4);
+    body[MIB(1) / 4] = 0;
+    clock_set_source(&ahead);
+    open_with((struct server_limits){.body_idle_ms = 100000});
+    fd = client();
+    client_say(fd, "PUT /bulk HTTP/1.1\r\nHost: a\r\nContent-Length: 262144\r\n\r\n");
+    eventually(fix.started == 1);
+    send_slowly(fd, body, 65536, 4);
+    client_expect(fd, 200, body);
     close(fd);
+    fixture_close();
+    clock_set_source(NULL);
+}
+
+static void test_server__bytes_that_trickle_do_not(void **state)
+{
+    int fd;
+
+    clock_set_source(&ahead);
+    open_with((struct server_limits){.body_idle_ms = 100000});
+    fd = client();
+    client_say(fd, "PUT /bulk HTTP/1.1\r\nHost: a\r\nContent-Length: 262144\r\n\r\n");
+    eventually(fix.started == 1);
+    send_slowly(fd, "h", 1, 1);
+    ahead_ns += 120 * NS_PER_SEC; /* over the limit whenever within the minute before the wait began */
+    client_say(fd, "i");
+    client_expect(fd, 408, "");
+    close(fd);
+    assert_int_equal(fix.read_err, -ETIMEDOUT);
     fixture_close();
     clock_set_source(NULL);
 }
@@ -161,8 +190,6 @@ static void test_server__a_lingering_client_is_cut(void **state)
     fixture_close();
 }
 
-static const struct clock_source ahead = {.mono_ns = ahead_mono, .wall_ns = ahead_wall};
-
 static void test_server__a_client_that_still_sends_may_go_on_for_a_while(void **state)
 {
     int64_t before = STAT_READ(server_dropped_bytes);
@@ -173,6 +200,7 @@ static void test_server__a_client_that_still_sends_may_go_on_for_a_while(void **
     fd = client();
     client_say(fd, "PUT /early HTTP/1.1\r\nHost: a\r\nContent-Length: 33554432\r\n\r\n");
     client_expect(fd, 403, "");
+    client_expect_closed(fd); /* its FIN: the server lingers by now */
     for (int i = 1; i <= 2; i++) {
         ahead_ns += 60 * NS_PER_SEC; /* twice is over linger_ms */
         client_say(fd, "x");
@@ -531,7 +559,8 @@ int main(void)
         cmocka_unit_test(test_server__trickling_bytes_do_not_extend_the_head),
         cmocka_unit_test(test_server__an_idle_connection_times_out),
         cmocka_unit_test(test_server__a_stalled_body_is_told_to_the_handler),
-        cmocka_unit_test(test_server__each_byte_of_a_body_restarts_its_timer),
+        cmocka_unit_test(test_server__64_KiB_of_a_body_restart_its_timer),
+        cmocka_unit_test(test_server__bytes_that_trickle_do_not),
         cmocka_unit_test(test_server__a_client_that_takes_nothing_times_out),
         cmocka_unit_test(test_server__a_handler_at_work_is_not_timed),
         cmocka_unit_test(test_server__a_lingering_client_is_cut),
