@@ -350,14 +350,13 @@ static void tls_build(struct config *config, cfg_t *cfg)
 static void config_build(struct config *config, cfg_t *cfg)
 {
     static const enum log_level levels[] = {LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR};
-    unsigned loops = count_of(cfg, "loops");
 
     require(cfg, "data");
     config->listen = string_of(config, cfg, "listen");
     config->admin = string_of(config, cfg, "admin");
     config->data = string_of(config, cfg, "data");
     config->memory = size_of(cfg, "memory");
-    config->loops = loops ? loops : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+    config->loops = count_of(cfg, "loops");
     config->workers = count_of(cfg, "workers");
     config->connections_max = count_of(cfg, "connections_max");
     config->io = choice_of(cfg, "io");
