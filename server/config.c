@@ -21,6 +21,7 @@ static const char *const section_names[CONFIG_SECTIONS] = SECTION_NAMES;
 static struct {
     FILE *errors;
     unsigned count;
+    bool inline_secret;
     const char *override; /* the -o being applied: what an error is of, instead of file and line */
 } loading;
 
@@ -169,6 +170,7 @@ static void secret_of(struct config *config, cfg_t *cfg, const char *key, bool b
     _cleanup_(freep) char *why = NULL;
 
     *ret = (struct span){NULL, 0};
+    loading.inline_secret |= *text_of(cfg, key) && strncmp(text_of(cfg, key), "file:", 5) != 0;
     if (*text_of(cfg, key) &&
         config_secret(config->arena, text_of(cfg, key), base64, ret, &why) < 0)
         cfg_error(cfg, "%s: %s", key, why);
@@ -222,8 +224,12 @@ static void contracts_build(struct config *config, cfg_t *cfg, bool local, struc
     unsigned n = cfg_size(cfg, "contract");
     struct contract *contracts = arena_zalloc(config->arena, (n + 1) * sizeof(*contracts));
 
-    for (unsigned i = 0; i < n; i++)
+    for (unsigned i = 0; i < n; i++) {
         contract_build(config, cfg_getnsec(cfg, "contract", i), local, &contracts[i]);
+        if (i + 1 < n && span_eq(contracts[i].pattern, SPAN("*")))
+            cfg_error(cfg, "account %s: contract \"*\" matches everything, so it must be the last",
+                      cfg_title(cfg));
+    }
     account->contracts = contracts;
     account->contract_count = n;
     if (n && span_eq(contracts[n - 1].pattern, SPAN("*")))
@@ -293,6 +299,25 @@ static void account_build(struct config *config, cfg_t *cfg, struct account *ret
     contracts_build(config, cfg, local, ret);
 }
 
+/* Can requests and rows tell it from those before it? */
+static void account_check(cfg_t *cfg, const struct accounts *before, const struct account *account)
+{
+    const struct account *same = account_by_id(before, account->id);
+    size_t plain =
+        account->name.len ? strspn(account->name.base, "abcdefghijklmnopqrstuvwxyz0123456789-") : 0;
+
+    if (!plain || plain != account->name.len)
+        cfg_error(cfg, "account \"%.*s\": must be lower-case letters and digits",
+                  SPAN_FMT(account->name));
+    if (same) /* one in 4 billion */
+        cfg_error(cfg, "accounts %.*s and %.*s cannot be told apart: rename one",
+                  SPAN_FMT(same->name), SPAN_FMT(account->name));
+    for (unsigned i = 0; i < account->alias_count; i++)
+        if ((same = account_by_alias(before, account->aliases[i])))
+            cfg_error(cfg, "alias %.*s is of account %.*s and of account %.*s",
+                      SPAN_FMT(account->aliases[i]), SPAN_FMT(same->name), SPAN_FMT(account->name));
+}
+
 static void accounts_build(struct config *config, cfg_t *cfg)
 {
     unsigned n = cfg_size(cfg, "account");
@@ -302,13 +327,8 @@ static void accounts_build(struct config *config, cfg_t *cfg)
     if (n == 0)
         cfg_error(cfg, "there is no account: add account \"NAME\" { key = ... }");
     for (unsigned i = 0; i < n; i++) {
-        const struct account *same;
-
         account_build(config, cfg_getnsec(cfg, "account", i), &accounts[i]);
-        same = account_by_id(&(struct accounts){accounts, i}, accounts[i].id);
-        if (same) /* one in 4 billion */
-            cfg_error(cfg, "accounts %.*s and %.*s cannot be told apart: rename one",
-                      SPAN_FMT(same->name), SPAN_FMT(accounts[i].name));
+        account_check(cfg, &(struct accounts){accounts, i}, &accounts[i]);
     }
     config->accounts = (struct accounts){accounts, n};
 }
@@ -472,6 +492,7 @@ int config_load(const char *path, const char *const *overrides, unsigned n, stru
                 char **why)
 {
     struct config *config = xcalloc(1, sizeof(*config));
+    struct stat st;
     size_t len;
     cfg_t *cfg;
     int rc;
@@ -479,6 +500,7 @@ int config_load(const char *path, const char *const *overrides, unsigned n, stru
     *why = NULL;
     loading.errors = open_memstream(why, &len);
     loading.count = 0;
+    loading.inline_secret = false;
     config->arena = arena_new();
     cfg = tree_new();
     cfg_set_error_function(cfg, on_error);
@@ -491,6 +513,10 @@ int config_load(const char *path, const char *const *overrides, unsigned n, stru
         config_build(config, cfg);
     cfg_free(cfg);
     fclose(loading.errors);
+    if (loading.inline_secret && stat(path, &st) == 0 && (st.st_mode & 077))
+        log_warn("others can read this configuration, and it holds a secret: chmod 600 it, or say "
+                 "file:PATH",
+                 KV_STR("path", path));
     if (loading.count) {
         config_free(config);
         return -EINVAL;

@@ -125,6 +125,18 @@ static void test_config__the_same_pattern_twice_is_refused(void **state)
     refused("account \"a\" { contract \"x\" { write = deny }\n contract \"x\" { write = back } }\n", "x");
 }
 
+static void test_config__accounts_can_be_told_apart(void **state)
+{
+#define ACCOUNT(name, more) "account \"" name "\" { key = \"a2V5\" " more " }\n"
+#define BOX "data = \"/tmp/x\"\ndevice \"d\" { path = \"/tmp/x/d\" size = 1GiB }\n"
+    refused(BOX ACCOUNT("a", "aliases = { \"h\" }") ACCOUNT("b", "aliases = { \"x\", \"H\" }"),
+            "alias h is of account a and of account b");
+    refused(BOX ACCOUNT("a/b", ""), "account \"a/b\": must be lower-case letters and digits");
+    refused(BOX ACCOUNT("", ""), "account \"\": must be");
+    refused(BOX ACCOUNT("a", "contract \"*\" { write = deny }\n contract \"x\" { write = deny }"),
+            "account a: contract \"*\" matches everything, so it must be the last");
+}
+
 static void test_config__a_secret_others_can_read_is_refused(void **state)
 {
     char path[] = "/tmp/hearth-key-XXXXXX";
@@ -205,6 +217,7 @@ int main(void)
         cmocka_unit_test(test_config__an_override_is_named_and_taken_as_it_is),
         cmocka_unit_test(test_config__what_is_not_served_yet_is_named),
         cmocka_unit_test(test_config__the_same_pattern_twice_is_refused),
+        cmocka_unit_test(test_config__accounts_can_be_told_apart),
         cmocka_unit_test(test_config__a_secret_others_can_read_is_refused),
         cmocka_unit_test(test_config__upstream_knows_the_file_its_secret_came_from),
         cmocka_unit_test(test_config__the_example_is_what_the_table_makes),
