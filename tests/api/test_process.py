@@ -108,7 +108,7 @@ def test_process__write_must_be_given(tmp_path):
 
 def test_process__a_start_that_fails_exits_1(tmp_path):
     path = conf_of(tmp_path, GOOD % {"dir": "/proc/nowhere"})
-    done = hearth("-c", path, "-o", "listen=127.0.0.1:0", "-o", "admin=127.0.0.1:0")
+    done = hearth("-c", path, "-o", "memory=256MiB")
     assert done.returncode == 1 and "cannot start" in done.stderr and "/proc/nowhere" in done.stderr
     done = hearth("format", "-c", path)
     assert done.returncode == 2 and "format needs --discard" in done.stderr

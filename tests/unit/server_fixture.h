@@ -30,7 +30,7 @@
 static struct {
     struct server *server;
     struct iobuf *pattern; /* 64 KiB */
-    _Atomic int started, ended, whole, cancelled, read_err, send_err, last_status;
+    _Atomic int started, ended, whole, cancelled, read_err, send_err, last_status, bytes_in;
     _Atomic(struct completion *) held;
     _Atomic(struct loop *) loops[2];
     _Atomic int loops_used;
@@ -216,6 +216,7 @@ static void fixture_finished(void *arg, const struct exchange *http,
 {
     fix.last_status = outcome->status;
     fix.whole += outcome->whole;
+    fix.bytes_in = (int)outcome->bytes_in;
     fix.ended++;
 }
 

@@ -161,6 +161,21 @@ static void test_server__a_client_that_takes_nothing_times_out(void **state)
     fixture_close();
 }
 
+static void test_server__the_outcome_counts_a_body_that_came_with_its_head(void **state)
+{
+    static const char request[] = "PUT /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
+    int fd;
+
+    open_with((struct server_limits){0});
+    fd = client();
+    client_say(fd, request);
+    client_expect(fd, 200, "hello");
+    eventually(fix.ended == 1);
+    assert_int_equal(fix.bytes_in, sizeof(request) - 1);
+    close(fd);
+    fixture_close();
+}
+
 static void test_server__a_handler_at_work_is_not_timed(void **state)
 {
     int fd;
@@ -562,6 +577,7 @@ int main(void)
         cmocka_unit_test(test_server__64_KiB_of_a_body_restart_its_timer),
         cmocka_unit_test(test_server__bytes_that_trickle_do_not),
         cmocka_unit_test(test_server__a_client_that_takes_nothing_times_out),
+        cmocka_unit_test(test_server__the_outcome_counts_a_body_that_came_with_its_head),
         cmocka_unit_test(test_server__a_handler_at_work_is_not_timed),
         cmocka_unit_test(test_server__a_lingering_client_is_cut),
         cmocka_unit_test(test_server__a_client_that_still_sends_may_go_on_for_a_while),
