@@ -39,7 +39,8 @@ struct server_conf {
 
     struct blobapi *api;                      /* handed to each exchange */
     void (*start)(struct exchange *exchange); /* blobapi_start, or what a test or bench puts here */
-    /* Just before an exchange is gone; may be NULL. Loop threads. */
+    /* Just before an exchange is gone; may be NULL. Loop threads. Also for heads that were refused:
+     * then of the exchange only the peer is sure to be set. */
     void (*finished)(void *arg, const struct exchange *exchange,
                      const struct server_outcome *outcome);
 

@@ -128,6 +128,17 @@ def test_process__few_open_files_are_fewer_connections(tmp_path):
     assert box.stop() == 0
 
 
+def test_process__the_access_log_has_what_was_refused_too(tmp_path):
+    box = Box(tmp_path / "box", top="access_log = yes").start()
+    client = Client(box.endpoint, ACCOUNT, KEY)
+    assert client.raw(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").status == 400
+    assert client.request("PUT", "/ctr?restype=container&sig=secret").status == 201
+    assert box.stop() == 0
+    lines = [line for line in box.text().splitlines() if " request " in line and "/readyz" not in line]
+    assert len(lines) == 2 and " status=400 " in lines[0] and " status=201 " in lines[1], lines
+    assert f"path=/{ACCOUNT}/ctr" in lines[1] and "secret" not in box.text()
+
+
 # ---- stopping ----
 
 @pytest.fixture

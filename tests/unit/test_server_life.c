@@ -268,6 +268,8 @@ static void test_server__one_connection_too_many_gets_503(void **state)
     client_say(second, GET("/bytes/0"));
     client_answer(second, &a);
     assert_int_equal(a.status, 503);
+    assert_int_equal(fix.last_status, 503); /* told, before the answer left */
+    assert_int_equal(fix.ended, 2);
     assert_non_null(answer_header(&a, "\r\nx-ms-error-code: ServerBusy\r\n"));
     assert_non_null(answer_header(&a, "\r\nRetry-After: 1\r\n"));
     client_expect_closed(second);
