@@ -14,8 +14,12 @@
 
 static __thread struct loop *current;
 
+/* Owner's thread, which alone touches cancel and callee from the start call on: so op_cancel reads
+ * them without a lock, and a callee it reaches finds itself. */
 static void ready_append(struct loop *loop, struct completion *done)
 {
+    done->cancel = NULL;
+    done->callee = NULL;
     done->queued = NULL;
     *loop->ready_tail = done;
     loop->ready_tail = &done->queued;
@@ -121,8 +125,6 @@ void completion_post(struct completion *done, int err)
     struct loop *loop = done->loop;
 
     done->err = err;
-    done->cancel = NULL;
-    done->callee = NULL;
     if (current == loop)
         ready_append(loop, done);
     else

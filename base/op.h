@@ -21,7 +21,9 @@ struct op;
 struct completion {
     void (*fn)(struct completion *);
     /* Set by a callee that can stop waiting, with its own `callee`. Called on `loop`, at most once;
-     * the callee still posts, once. Both are cleared by the post. */
+     * the callee still posts, once. Both are cleared on `loop`: by a post of its own thread at
+     * once, by another's when it is taken in. Until then cancel may come after that post, and has
+     * nothing to do. */
     void (*cancel)(struct completion *);
     void *callee;
     struct loop *loop;

@@ -3,6 +3,7 @@
  * Start: index -> devices, bound to it -> log: chain, tail, replay -> what is in use, tables in
  * memory -> space is served -> cut record, threads -> background work. Close goes the other way;
  * whoever calls it has stopped the loops. */
+#include "cache/accounts.h"
 #include "cache/ask.h"
 #include "cache/check.h"
 #include "cache/names.h"
@@ -156,7 +157,7 @@ static int load_tick(struct cache *cache)
     return 0;
 }
 
-static int load_tables(struct cache *cache)
+static int load_tables(struct cache *cache, char **why)
 {
     int err = content_open(cache, &cache->content);
 
@@ -174,6 +175,8 @@ static int load_tables(struct cache *cache)
         err = containers_open(cache);
     if (!err)
         err = stages_open(cache);
+    if (!err)
+        err = accounts_judge(cache, why);
     return err ? err : uploads_open(cache);
 }
 
@@ -184,8 +187,8 @@ static int load(struct cache *cache, char **why)
 
     if (err)
         return err;
-    err = load_tables(cache);
-    if (err)
+    err = load_tables(cache, why);
+    if (err && !*why)
         *why = xasprintf("the index cannot be read: %s (%s)", strerror(-err),
                          index_error(cache->index));
     return err;
@@ -200,7 +203,9 @@ static int serve(struct cache *cache, char **why)
     if (err)
         return err;
     cache->serving = true;
-    err = content_start(cache);
+    err = accounts_bind(cache);
+    if (!err)
+        err = content_start(cache);
     if (err) {
         *why = xasprintf("background work cannot start: %s", strerror(-err));
         return err;

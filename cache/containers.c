@@ -309,6 +309,17 @@ int cache_containers(struct cache *cache, uint32_t account, struct span prefix, 
     return err;
 }
 
+unsigned containers_count(struct cache *cache, uint32_t account)
+{
+    unsigned n = 0;
+
+    SCOPED_LOCK(&cache->containers->lock);
+    for (unsigned i = 0; i < CONTAINER_BUCKETS; i++)
+        for (struct container *at = cache->containers->by_name[i]; at; at = at->name_next)
+            n += at->record.account == account;
+    return n;
+}
+
 void containers_all_known(struct cache *cache, uint32_t account, int64_t as_of_ns)
 {
     struct containers *all = cache->containers;

@@ -1,6 +1,7 @@
 /* cache/contract.c - patterns and the first contract that matches. Pure; any thread. */
 #include "cache/contract.h"
 
+#include "base/crc64.h"
 #include "base/util.h"
 
 bool pattern_matches(struct span pattern, struct span text)
@@ -107,6 +108,13 @@ bool contract_is_marker(const struct contract *contract, struct span blob)
             return true;
     }
     return false;
+}
+
+uint32_t account_id(struct span name)
+{
+    uint32_t id = (uint32_t)crc64(0, name.base, name.len);
+
+    return id ? id : 1;
 }
 
 const struct account *account_by_name(const struct accounts *accounts, struct span name)

@@ -42,7 +42,7 @@ struct contract {
 enum upstream_auth { UPSTREAM_SHARED_KEY, UPSTREAM_SAS };
 
 struct account {
-    uint32_t id; /* process-wide, from 1 */
+    uint32_t id; /* account_id(name): what the index knows it by */
     struct span name;
     struct span key[2]; /* decoded; key[1] empty when there is one only */
     const struct span *aliases; /* host names, lower-case, without port */
@@ -51,6 +51,7 @@ struct account {
     unsigned contract_count;
     struct { /* the cloud behind it; endpoint empty: a local account */
         struct span endpoint; /* scheme://host[:port][/account], no trailing '/' */
+        struct span formerly; /* what endpoint was before, when the same cloud has moved */
         enum upstream_auth auth;
         struct span account, key; /* SharedKey; account defaults to name */
         struct span sas;          /* without '?' */
@@ -64,6 +65,8 @@ struct accounts {
     unsigned count;
 };
 
+/* Never 0. From the name alone, so that it means the same whatever else is configured, and where. */
+uint32_t account_id(struct span name);
 const struct account *account_by_name(const struct accounts *accounts, struct span name);
 const struct account *account_by_alias(const struct accounts *accounts, struct span host);
 const struct account *account_by_id(const struct accounts *accounts, uint32_t id);

@@ -51,6 +51,8 @@ enum tag {
     TAG_TO,
     TAG_AS_OF,
     TAG_USER,
+    TAG_NAME,
+    TAG_ENDPOINT,
 };
 
 /* ---- writing ---- */

@@ -83,6 +83,7 @@ void containers_order_gone(struct cache *cache, uint64_t id, bool gone);
 bool containers_alive_ordered(struct cache *cache, uint64_t id);
 int containers_judge(struct cache *cache, uint32_t account, struct span name,
                      const struct container *container);
+unsigned containers_count(struct cache *cache, uint32_t account); /* tombstones too */
 void containers_all_known(struct cache *cache, uint32_t account, int64_t as_of_ns);
 /* The contract of a blob by its container's id; NULL: container gone. */
 const struct contract *cache_contract(struct cache *cache, uint64_t container, struct span blob);

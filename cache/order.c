@@ -134,6 +134,18 @@ static void grant_post(struct tx *tx, int err)
     completion_post(begun, err);
 }
 
+/* On begun's loop: until there waiting_cancel may come and look at the tx. */
+static void grant_failed(struct completion *unread)
+{
+    struct tx *tx = container_of(unread, struct tx, unread);
+    struct completion *begun = tx->begun;
+    int err = unread->err;
+
+    order_leave(tx);
+    tx_free(tx);
+    completion_post(begun, err);
+}
+
 static int grant_load(void *arg) /* worker */
 {
     struct tx *tx = arg;
@@ -142,11 +154,8 @@ static int grant_load(void *arg) /* worker */
     if (err == -ENOENT)
         err = 0;
     if (err) {
-        struct completion *begun = tx->begun;
-
-        order_leave(tx);
-        tx_free(tx);
-        completion_post(begun, err);
+        tx->unread = (struct completion){.fn = grant_failed, .loop = tx->begun->loop};
+        completion_post(&tx->unread, err);
         return 0;
     }
     grant_post(tx, 0);

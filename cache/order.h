@@ -33,6 +33,7 @@ struct tx {
     struct tx *next; /* waiting */
     struct tx **ret; /* until granted */
     struct completion *begun;
+    struct completion unread; /* its name cannot be read: ends on begun's loop */
 
     struct blob *current; /* last ordered version, any state; NULL none */
     struct container *current_container;

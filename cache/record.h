@@ -162,9 +162,17 @@ int known_row_decode(struct span value, struct known_row *ret) must_check;
 
 /* ---- meta: by name ---- */
 #define META_TICK           SPAN("tick") /* u64: no tick above it was given out */
+#define META_ACCOUNT        'a'          /* 'a', account u32: whose that number is */
 #define META_DROP_BLOCKS    'b'          /* 'b', key_stage: rows to free */
 #define META_DROP_CONTAINER 'c'          /* 'c', container u64: rows of a deleted one to free */
 void meta_u64_encode(struct row_bytes *ret, uint64_t v);
 int meta_u64_decode(struct span value, uint64_t *ret) must_check;
+struct account_row {
+    struct span name, endpoint; /* endpoint: of its cloud, the last one it had; empty: never any */
+};
+void key_account(struct row_bytes *ret, uint32_t account);
+int key_account_decode(struct span key, uint32_t *account) must_check;
+void account_row_encode(struct row_bytes *ret, const struct account_row *row);
+int account_row_decode(struct span value, struct account_row *ret) must_check;
 
 #endif

@@ -395,3 +395,50 @@ int meta_u64_decode(struct span value, uint64_t *ret)
     *ret = be64_get(value.base + 1);
     return 0;
 }
+
+void key_account(struct row_bytes *ret, uint32_t account)
+{
+    ret->used = 0;
+    add_u8(ret, META_ACCOUNT);
+    row_add_u32(ret, account);
+}
+
+int key_account_decode(struct span key, uint32_t *account)
+{
+    if (key.len != 5 || key.base[0] != META_ACCOUNT)
+        return -EBADMSG;
+    *account = be32_get(key.base + 1);
+    return 0;
+}
+
+void account_row_encode(struct row_bytes *ret, const struct account_row *row)
+{
+    ret->used = 0;
+    add_u8(ret, ROW_FORMAT);
+    field_span(ret, TAG_NAME, row->name);
+    field_span(ret, TAG_ENDPOINT, row->endpoint);
+}
+
+static int decode_account_field(const struct fields *f, struct account_row *row)
+{
+    switch (f->tag) {
+    case TAG_NAME:
+        return as_span(f->value, &row->name);
+    case TAG_ENDPOINT:
+        return as_span(f->value, &row->endpoint);
+    default:
+        return -ENOENT;
+    }
+}
+
+int account_row_decode(struct span value, struct account_row *ret)
+{
+    struct {
+        struct account_row row;
+        struct span unknown; /* a later version's: the row is written anew from the configuration */
+    } at = {0};
+    DECODE_FIELDS(value, &at, decode_account_field(&f, &at.row));
+
+    *ret = at.row;
+    return 0;
+}

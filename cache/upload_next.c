@@ -504,8 +504,10 @@ static int load_row(struct cache *cache, struct span key, struct span value)
     if (key_upload_decode(key, &seq) < 0 || upload_row_decode(value, &row) < 0)
         return -EBADMSG;
     account = account_by_id(cache->conf.accounts, row.account);
-    if (!account || account_is_local(account) ||
-        (row.blob.len && cache_container_by_id(cache, row.container, &in) < 0)) {
+    if (!account)
+        return -EBADMSG; /* accounts_judge has refused this start */
+    /* An account without a cloud for now keeps its entries: nobody asks for them. */
+    if (row.blob.len && cache_container_by_id(cache, row.container, &in) < 0) {
         uploads->stale = xrealloc(uploads->stale, (uploads->stale_count + 1) * sizeof(uint64_t));
         uploads->stale[uploads->stale_count++] = seq;
         return 0;

@@ -3,6 +3,7 @@
 #include "server/config.h"
 
 #include <confuse.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include "base/arena.h"
@@ -20,13 +21,19 @@ static const char *const section_names[CONFIG_SECTIONS] = SECTION_NAMES;
 static struct {
     FILE *errors;
     unsigned count;
+    bool inline_secret;
+    const char *override; /* the -o being applied: what an error is of, instead of file and line */
 } loading;
 
 __attribute__((format(printf, 2, 0))) static void on_error(cfg_t *cfg, const char *format,
                                                            va_list args)
 {
-    fprintf(loading.errors, "%s%s:%d: ", loading.count ? "\n" : "",
-            cfg && cfg->filename ? cfg->filename : "appliance.conf", cfg ? cfg->line : 0);
+    fputs(loading.count ? "\n" : "", loading.errors);
+    if (loading.override)
+        fprintf(loading.errors, "-o %s: ", loading.override);
+    else
+        fprintf(loading.errors, "%s:%d: ", cfg && cfg->filename ? cfg->filename : "appliance.conf",
+                cfg ? cfg->line : 0);
     vfprintf(loading.errors, format, args);
     loading.count++;
 }
@@ -163,6 +170,7 @@ static void secret_of(struct config *config, cfg_t *cfg, const char *key, bool b
     _cleanup_(freep) char *why = NULL;
 
     *ret = (struct span){NULL, 0};
+    loading.inline_secret |= *text_of(cfg, key) && strncmp(text_of(cfg, key), "file:", 5) != 0;
     if (*text_of(cfg, key) &&
         config_secret(config->arena, text_of(cfg, key), base64, ret, &why) < 0)
         cfg_error(cfg, "%s: %s", key, why);
@@ -216,8 +224,12 @@ static void contracts_build(struct config *config, cfg_t *cfg, bool local, struc
     unsigned n = cfg_size(cfg, "contract");
     struct contract *contracts = arena_zalloc(config->arena, (n + 1) * sizeof(*contracts));
 
-    for (unsigned i = 0; i < n; i++)
+    for (unsigned i = 0; i < n; i++) {
         contract_build(config, cfg_getnsec(cfg, "contract", i), local, &contracts[i]);
+        if (i + 1 < n && span_eq(contracts[i].pattern, SPAN("*")))
+            cfg_error(cfg, "account %s: contract \"*\" matches everything, so it must be the last",
+                      cfg_title(cfg));
+    }
     account->contracts = contracts;
     account->contract_count = n;
     if (n && span_eq(contracts[n - 1].pattern, SPAN("*")))
@@ -230,21 +242,38 @@ static void contracts_build(struct config *config, cfg_t *cfg, bool local, struc
     account->contract_count++;
 }
 
+/* The file upstream reads again when the cloud says that the secret has expired; none if it is
+ * inline. */
+static struct span secret_file(struct config *config, cfg_t *cfg, const char *key)
+{
+    struct span file = copy_of(config, cfg, key);
+
+    return span_starts(file, SPAN("file:")) ? span_skip(file, 5) : (struct span){NULL, 0};
+}
+
+static struct span endpoint_of(struct config *config, cfg_t *cfg, const char *key)
+{
+    struct span endpoint = copy_of(config, cfg, key);
+
+    if (endpoint.len && !span_starts(endpoint, SPAN("http://")) &&
+        !span_starts(endpoint, SPAN("https://")))
+        cfg_error(cfg, "%s = %.*s: must be http://... or https://...", key, SPAN_FMT(endpoint));
+    while (endpoint.len && endpoint.base[endpoint.len - 1] == '/')
+        endpoint.len--;
+    return endpoint;
+}
+
 static void upstream_build(struct config *config, cfg_t *cfg, struct account *account)
 {
-    const char *endpoint = text_of(cfg, "endpoint");
-    struct span scheme_cut = span_of(endpoint);
+    const char *secret;
 
     require(cfg, "endpoint");
-    if (*endpoint && !span_starts(scheme_cut, SPAN("http://")) &&
-        !span_starts(scheme_cut, SPAN("https://")))
-        cfg_error(cfg, "endpoint = %s: must be http://... or https://...", endpoint);
-    account->upstream.endpoint = copy_of(config, cfg, "endpoint");
-    while (account->upstream.endpoint.len &&
-           account->upstream.endpoint.base[account->upstream.endpoint.len - 1] == '/')
-        account->upstream.endpoint.len--;
+    account->upstream.endpoint = endpoint_of(config, cfg, "endpoint");
+    account->upstream.formerly = endpoint_of(config, cfg, "formerly");
     account->upstream.auth = choice_of(cfg, "auth") == 0 ? UPSTREAM_SAS : UPSTREAM_SHARED_KEY;
-    require(cfg, account->upstream.auth == UPSTREAM_SAS ? "sas" : "key");
+    secret = account->upstream.auth == UPSTREAM_SAS ? "sas" : "key";
+    require(cfg, secret);
+    account->upstream.secret_file = secret_file(config, cfg, secret);
     account->upstream.account = copy_of(config, cfg, "account");
     if (!account->upstream.account.len)
         account->upstream.account = account->name;
@@ -255,11 +284,12 @@ static void upstream_build(struct config *config, cfg_t *cfg, struct account *ac
     account->upstream.ca_file = copy_of(config, cfg, "ca");
 }
 
-static void account_build(struct config *config, cfg_t *cfg, uint32_t id, struct account *ret)
+static void account_build(struct config *config, cfg_t *cfg, struct account *ret)
 {
     bool local = cfg_size(cfg, "upstream") == 0;
+    struct span name = arena_copy(config->arena, span_of(cfg_title(cfg)));
 
-    *ret = (struct account){.id = id, .name = arena_copy(config->arena, span_of(cfg_title(cfg)))};
+    *ret = (struct account){.id = account_id(name), .name = name};
     require(cfg, "key");
     secret_of(config, cfg, "key", true, &ret->key[0]);
     secret_of(config, cfg, "key2", true, &ret->key[1]);
@@ -267,6 +297,25 @@ static void account_build(struct config *config, cfg_t *cfg, uint32_t id, struct
     if (!local)
         upstream_build(config, cfg_getsec(cfg, "upstream"), ret);
     contracts_build(config, cfg, local, ret);
+}
+
+/* Can requests and rows tell it from those before it? */
+static void account_check(cfg_t *cfg, const struct accounts *before, const struct account *account)
+{
+    const struct account *same = account_by_id(before, account->id);
+    size_t plain =
+        account->name.len ? strspn(account->name.base, "abcdefghijklmnopqrstuvwxyz0123456789-") : 0;
+
+    if (!plain || plain != account->name.len)
+        cfg_error(cfg, "account \"%.*s\": must be lower-case letters and digits",
+                  SPAN_FMT(account->name));
+    if (same) /* one in 4 billion */
+        cfg_error(cfg, "accounts %.*s and %.*s cannot be told apart: rename one",
+                  SPAN_FMT(same->name), SPAN_FMT(account->name));
+    for (unsigned i = 0; i < account->alias_count; i++)
+        if ((same = account_by_alias(before, account->aliases[i])))
+            cfg_error(cfg, "alias %.*s is of account %.*s and of account %.*s",
+                      SPAN_FMT(account->aliases[i]), SPAN_FMT(same->name), SPAN_FMT(account->name));
 }
 
 static void accounts_build(struct config *config, cfg_t *cfg)
@@ -277,8 +326,10 @@ static void accounts_build(struct config *config, cfg_t *cfg)
     contract_ids = 0;
     if (n == 0)
         cfg_error(cfg, "there is no account: add account \"NAME\" { key = ... }");
-    for (unsigned i = 0; i < n; i++)
-        account_build(config, cfg_getnsec(cfg, "account", i), i + 1, &accounts[i]);
+    for (unsigned i = 0; i < n; i++) {
+        account_build(config, cfg_getnsec(cfg, "account", i), &accounts[i]);
+        account_check(cfg, &(struct accounts){accounts, i}, &accounts[i]);
+    }
     config->accounts = (struct accounts){accounts, n};
 }
 
@@ -319,14 +370,13 @@ static void tls_build(struct config *config, cfg_t *cfg)
 static void config_build(struct config *config, cfg_t *cfg)
 {
     static const enum log_level levels[] = {LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR};
-    unsigned loops = count_of(cfg, "loops");
 
     require(cfg, "data");
     config->listen = string_of(config, cfg, "listen");
     config->admin = string_of(config, cfg, "admin");
     config->data = string_of(config, cfg, "data");
     config->memory = size_of(cfg, "memory");
-    config->loops = loops ? loops : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+    config->loops = count_of(cfg, "loops");
     config->workers = count_of(cfg, "workers");
     config->connections_max = count_of(cfg, "connections_max");
     config->io = choice_of(cfg, "io");
@@ -343,27 +393,106 @@ static void config_build(struct config *config, cfg_t *cfg)
     accounts_build(config, cfg);
 }
 
+/* ---- the file, the command line ---- */
+
+static char *quoted_end(char *at) /* at a quote: behind the one that closes it */
+{
+    char quote = *at++;
+
+    while (*at && *at != quote)
+        at += *at == '\\' && at[1] ? 2 : 1;
+    return *at ? at + 1 : at;
+}
+
+/* libconfuse 3.3 counts the lines of comments twice and more, so it gets none: what is in them
+ * becomes blank, and the line of an error is the line in the file. */
+static void comments_blank(char *text)
+{
+    char *at = text, *end;
+
+    while (*at) {
+        if (*at == '"' || *at == '\'') {
+            at = quoted_end(at);
+            continue;
+        }
+        if (*at == '#' || (at[0] == '/' && at[1] == '/')) {
+            end = at + strcspn(at, "\n");
+        } else if (at[0] == '/' && at[1] == '*') {
+            end = strstr(at + 2, "*/");
+            end = end ? end + 2 : at + strlen(at);
+        } else {
+            at++;
+            continue;
+        }
+        for (; at < end; at++)
+            *at = *at == '\n' ? '\n' : ' ';
+    }
+}
+
+static int file_read(const char *path, char **ret_text)
+{
+    _cleanup_(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    size_t used = 0, room = 16384;
+    char *text = xmalloc(room);
+    ssize_t n;
+
+    while (fd >= 0 && (n = read(fd, text + used, room - used - 1)) > 0) {
+        used += (size_t)n;
+        if (room - used < 4096)
+            text = xrealloc(text, room *= 2);
+    }
+    if (fd < 0 || n < 0) {
+        fprintf(loading.errors, "%s: %s", path, strerror(errno));
+        loading.count++;
+        free(text);
+        return -EIO;
+    }
+    memcpy(text + used, " ", 2); /* fmemopen wants at least a byte */
+    *ret_text = text;
+    return 0;
+}
+
+static int file_parse(cfg_t *cfg, const char *path)
+{
+    _cleanup_(freep) char *text = NULL;
+    FILE *in;
+    int rc;
+
+    if (file_read(path, &text) < 0)
+        return CFG_FILE_ERROR;
+    comments_blank(text);
+    in = fmemopen(text, strlen(text), "r");
+    if (!in)
+        abort();
+    cfg->filename = xstrdup(path);
+    rc = cfg_parse_fp(cfg, in);
+    fclose(in);
+    return rc;
+}
+
+/* The value as it is: it is no text of a configuration, so nothing in it is interpreted. */
 static void override_apply(cfg_t *cfg, const char *override)
 {
     const char *equals = strchr(override, '=');
     _cleanup_(freep) char *key = equals ? strndup(override, (size_t)(equals - override)) : NULL;
-    _cleanup_(freep) char *line = NULL;
+    const struct config_row *row = key ? row_find("root", key) : NULL;
+    _cleanup_(freep) char *wrong =
+        row ? config_value_check(row, equals + 1)
+            : xstrdup("must be KEY=VALUE with a top-level key of appliance.conf");
 
-    free(cfg->filename);
-    cfg->filename = xstrdup("-o");
-    cfg->line = 1;
-    if (!key || !row_find("root", key)) {
-        cfg_error(cfg, "%s: must be KEY=VALUE with a top-level key of appliance.conf", override);
-        return;
-    }
-    line = xasprintf("%s = \"%s\"", key, equals + 1);
-    (void)cfg_parse_buf(cfg, line); /* errors are counted by on_error */
+    loading.override = override;
+    if (wrong)
+        cfg_error(cfg, "%s", wrong);
+    else
+        cfg_setstr(cfg, key, equals + 1);
+    loading.override = NULL;
 }
 
 int config_load(const char *path, const char *const *overrides, unsigned n, struct config **ret,
                 char **why)
 {
     struct config *config = xcalloc(1, sizeof(*config));
+    struct stat st;
     size_t len;
     cfg_t *cfg;
     int rc;
@@ -371,20 +500,23 @@ int config_load(const char *path, const char *const *overrides, unsigned n, stru
     *why = NULL;
     loading.errors = open_memstream(why, &len);
     loading.count = 0;
+    loading.inline_secret = false;
     config->arena = arena_new();
     cfg = tree_new();
     cfg_set_error_function(cfg, on_error);
-    rc = cfg_parse(cfg, path);
-    if (rc == CFG_FILE_ERROR) {
-        fprintf(loading.errors, "%s: %s", path, strerror(errno));
-        loading.count++;
-    }
+    rc = file_parse(cfg, path);
+    if (rc == CFG_PARSE_ERROR && !loading.count)
+        cfg_error(cfg, "cannot be understood");
     for (unsigned i = 0; i < n && rc == CFG_SUCCESS; i++)
         override_apply(cfg, overrides[i]);
     if (rc == CFG_SUCCESS && !loading.count)
         config_build(config, cfg);
     cfg_free(cfg);
     fclose(loading.errors);
+    if (loading.inline_secret && stat(path, &st) == 0 && (st.st_mode & 077))
+        log_warn("others can read this configuration, and it holds a secret: chmod 600 it, or say "
+                 "file:PATH",
+                 KV_STR("path", path));
     if (loading.count) {
         config_free(config);
         return -EINVAL;
@@ -457,8 +589,8 @@ void config_print_example(FILE *out)
     fputs("    }\n\n"
           "    # What is promised where: the first pattern over container/blob that matches; '*' "
           "matches '/' too.\n"
-          "    contract \"data-*\" { write = deny fresh = immutable class = dataset }\n"
-          "    contract \"ckpt/*\" { write = back class = checkpoint markers = { \"latest\", "
+          "    contract \"data-*\" { write = deny fresh = immutable }\n"
+          "    contract \"ckpt/*\" { write = back markers = { \"latest\", "
           "\"*.metadata\" } }\n"
           "    contract \"*\" {\n",
           out);

@@ -14,7 +14,7 @@ struct config { /* spans and strings live until config_free */
     char *listen, *admin, *data;
     char *tls_cert, *tls_key; /* NULL: plain HTTP */
     uint64_t memory;
-    unsigned loops, workers, connections_max;
+    unsigned loops, workers, connections_max; /* loops 0: one per core that may be used */
     enum config_io io;
     enum log_level log_level;
     bool access_log;

@@ -224,6 +224,10 @@ static int secret_read(const char *path, char *text, size_t bytes, char **why)
         *why = xasprintf("%s is empty or cannot be read", path);
         return -EINVAL;
     }
+    if (n == (ssize_t)bytes - 1) {
+        *why = xasprintf("%s is too long for a secret", path);
+        return -EFBIG;
+    }
     text[n] = 0;
     return 0;
 }

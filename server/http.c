@@ -172,6 +172,26 @@ void http_gone(struct http_conn *conn, int err)
 
 /* ---- after an answer ---- */
 
+/* A client that still sends has not read its answer yet: as long as bytes come it gets more time,
+ * but no more than a body may pause. */
+static void drop_wait(struct http_conn *conn)
+{
+    if (conn->state != HTTP_LINGER && conn->state != HTTP_DRAIN)
+        return;
+    if (clock_mono_ns() < conn->drop_until_ns)
+        http_wait_for(conn, WAIT_LINGER);
+    else
+        http_close(conn, false);
+}
+
+static void drop_begin(struct http_conn *conn, enum http_state state)
+{
+    conn->state = state;
+    conn->dropped = 0;
+    conn->drop_until_ns = clock_mono_ns() + conn->service->limits.body_idle_ms * NS_PER_MS;
+    http_wait_for(conn, WAIT_LINGER);
+}
+
 /* Reads and drops; true when the end has come: EOF, the limit, an error. */
 static bool linger_is_over(struct http_conn *conn)
 {
@@ -179,8 +199,10 @@ static bool linger_is_over(struct http_conn *conn)
 
     for (int round = 0; n > 0 && round < 16; round++) {
         n = recv(conn->wire.fd, conn->loop->scratch, HTTP_SCRATCH_BYTES, 0);
-        if (n > 0)
+        if (n > 0) {
             conn->dropped += (uint64_t)n;
+            STAT_ADD(server_dropped_bytes, n);
+        }
     }
     if (n > 0)
         return conn->dropped > conn->service->limits.linger_bytes;
@@ -189,18 +211,20 @@ static bool linger_is_over(struct http_conn *conn)
 
 static void linger_more(struct http_conn *conn)
 {
+    uint64_t before = conn->dropped;
+
     if (linger_is_over(conn))
         http_close(conn, false);
+    else if (conn->dropped != before)
+        drop_wait(conn);
 }
 
 static void linger(struct http_conn *conn) /* closing now could reset the answer away */
 {
-    conn->state = HTTP_LINGER;
-    conn->dropped = 0;
+    drop_begin(conn, HTTP_LINGER);
     if (conn->in)
         http_in_free(conn);
     wire_finish(&conn->wire);
-    http_wait_for(conn, WAIT_LINGER);
     http_want_read(conn, true);
     linger_more(conn);
 }
@@ -221,6 +245,7 @@ static void idle(struct http_conn *conn)
 static void drain_more(struct http_conn *conn)
 {
     struct iobuf sink = {.base = conn->loop->scratch, .size = HTTP_SCRATCH_BYTES};
+    uint64_t before = conn->dropped;
     int err;
 
     do {
@@ -234,6 +259,8 @@ static void drain_more(struct http_conn *conn)
         http_close(conn, false);
     else
         http_want_read(conn, true);
+    if (conn->dropped != before)
+        drop_wait(conn);
 }
 
 void http_next(struct http_conn *conn)
@@ -246,9 +273,7 @@ void http_next(struct http_conn *conn)
         idle(conn);
         return;
     }
-    conn->state = HTTP_DRAIN;
-    conn->dropped = 0;
-    http_wait_for(conn, WAIT_LINGER);
+    drop_begin(conn, HTTP_DRAIN);
     drain_more(conn);
 }
 

@@ -25,6 +25,7 @@
 #define HTTP_SPARES_MAX      64u    /* input buffers a loop keeps for the next request */
 /* Moved for one connection before the others get their turn. */
 #define HTTP_TURN_BYTES_MAX 1048576u
+#define HTTP_MOVED_MIN      65536u /* bytes of a body or an answer that earn another timeout */
 
 struct http_service {
     void (*start)(struct exchange *exchange);
@@ -87,7 +88,7 @@ struct http_conn {
 
     struct timer timer; /* due at or before due_ns: restarting it with every byte would be dear */
     enum http_wait waits;
-    uint64_t due_ns;
+    uint64_t due_ns, moved;    /* bytes in or out when the wait began */
     uint64_t turn, turn_bytes; /* moved in this turn of the loop */
 
     char *in; /* NULL while empty */
@@ -101,7 +102,7 @@ struct http_conn {
     struct arena *arena;
     struct http_body body;
     bool http11, keep_alive, is_head, continue_wanted;
-    uint64_t started_ns, bytes_in, bytes_out, dropped;
+    uint64_t started_ns, bytes_in, bytes_out, dropped, drop_until_ns;
     struct completion *read_done, *send_done; /* the one outstanding call (O1) */
     struct iobuf *into;
 

@@ -47,17 +47,25 @@ static void call_begin(struct http_conn *conn, struct completion **call, struct 
     done->callee = conn;
 }
 
+/* A wait begins anew when so much has moved, not with every byte: what trickles holds an I/O buffer
+ * that others wait for. */
+static void wait_moving(struct http_conn *conn, enum http_wait waits, uint64_t moved)
+{
+    if (conn->waits == waits && moved - conn->moved < HTTP_MOVED_MIN)
+        return;
+    conn->moved = moved;
+    http_wait_for(conn, waits);
+}
+
 /* ---- read ---- */
 
 void http_read_more(struct http_conn *conn)
 {
-    uint64_t before = conn->bytes_in;
     int err = http_body_fill(conn, conn->into);
 
     conn->exchange.body_ended = conn->body.ended;
     if (err == -EAGAIN) {
-        if (conn->bytes_in != before || conn->waits != WAIT_BODY)
-            http_wait_for(conn, WAIT_BODY);
+        wait_moving(conn, WAIT_BODY, conn->bytes_in);
         http_want_read(conn, true);
     } else if (err == 0 || err == -EBADMSG) {
         call_done(conn, &conn->read_done, err);
@@ -142,12 +150,10 @@ static void out_failed(struct http_conn *conn, int err)
 
 void http_send_more(struct http_conn *conn)
 {
-    uint64_t before = conn->bytes_out;
     int err = http_out_flush(conn);
 
     if (err == -EAGAIN) {
-        if (conn->bytes_out != before || conn->waits != WAIT_WRITE)
-            http_wait_for(conn, WAIT_WRITE);
+        wait_moving(conn, WAIT_WRITE, conn->bytes_out);
         http_want_write(conn);
     } else if (err) {
         out_failed(conn, -ECANCELED);

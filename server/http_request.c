@@ -5,6 +5,16 @@
 #include "base/clock.h"
 #include "server/metrics.h"
 
+/* What never became a request is in the access log too, with what is known of it. */
+static void refusal_tell(struct http_conn *conn, const struct http_refusal *why)
+{
+    const struct server_conf *conf = conn->service->conf;
+    struct server_outcome outcome = {.status = why->status, .whole = true};
+
+    if (conf->finished)
+        conf->finished(conf->arg, &conn->exchange, &outcome);
+}
+
 void http_refuse(struct http_conn *conn, const struct http_refusal *why)
 {
     struct span id = http_request_id(conn->arena), body = http_error_body(conn->arena, why, id);
@@ -23,9 +33,11 @@ void http_refuse(struct http_conn *conn, const struct http_refusal *why)
                                 .body_bytes = (int64_t)body.len};
     struct http_answer how = {.date = http_date_now(conn->loop)};
 
+    refusal_tell(conn, why);
     conn->keep_alive = false;
     http_out_push(conn, (struct slice){.bytes = http_answer_head(conn->arena, &response, &how)});
-    http_out_push(conn, (struct slice){.bytes = body});
+    if (!conn->is_head)
+        http_out_push(conn, (struct slice){.bytes = body});
     conn->state = HTTP_FINISH;
     http_send_more(conn);
 }
@@ -57,16 +69,22 @@ static void exchange_fill(struct http_conn *conn, const struct http_head *head)
                                   .body_ended = head->body_bytes == 0};
 }
 
+/* Of the body: received with the head. */
+static size_t came_along(const struct http_conn *conn, const struct http_head *head)
+{
+    size_t bytes = conn->in ? http_in_bytes(conn).len : 0;
+
+    return head->body_bytes < 0 ? bytes : MIN(bytes, (size_t)head->body_bytes);
+}
+
 static void request_begin(struct http_conn *conn, const struct http_head *head, size_t bytes)
 {
-    exchange_fill(conn, head);
     http_body_init(&conn->body, head->body_bytes);
     conn->http11 = head->http11;
     conn->keep_alive = head->keep_alive;
-    conn->is_head = span_eq(head->method, SPAN("HEAD"));
     conn->continue_wanted = head->expect_continue && head->body_bytes != 0;
     conn->started_ns = clock_mono_ns();
-    conn->bytes_in = bytes;
+    conn->bytes_in = bytes + came_along(conn, head);
     conn->bytes_out = 0;
     conn->status = 0;
     conn->head_given = conn->chunked = conn->bodiless = false;
@@ -90,6 +108,10 @@ static void head_complete(struct http_conn *conn, size_t bytes)
     int err = http_head_parse(text, lower, room, &head, &why);
 
     conn->scanned = 0;
+    conn->is_head = !err && span_eq(head.method, SPAN("HEAD"));
+    conn->exchange = (struct exchange){.peer = (struct sockaddr *)&conn->peer};
+    if (!err)
+        exchange_fill(conn, &head);
     http_in_took(conn, bytes);
     if (!err && conn->refuse) {
         why = (struct http_refusal){503, "ServerBusy", "The server is busy: too many connections."};
@@ -124,6 +146,8 @@ static bool head_take(struct http_conn *conn)
         return true;
     }
     STAT_INC(server_heads_refused);
+    conn->is_head = false;
+    conn->exchange = (struct exchange){.peer = (struct sockaddr *)&conn->peer};
     http_in_free(conn);
     http_refuse(conn, &why);
     return true;

@@ -341,7 +341,7 @@ static struct server_limits limits_or_defaults(struct server_limits l)
         .body_idle_ms = l.body_idle_ms ? l.body_idle_ms : 60 * 1000,
         .write_stall_ms = l.write_stall_ms ? l.write_stall_ms : 60 * 1000,
         .keep_alive_ms = l.keep_alive_ms ? l.keep_alive_ms : 120 * 1000,
-        .linger_ms = l.linger_ms ? l.linger_ms : 2 * 1000,
+        .linger_ms = l.linger_ms ? l.linger_ms : 5 * 1000,
         .drain_bytes = l.drain_bytes ? l.drain_bytes : MIB(1),
         .linger_bytes = l.linger_bytes ? l.linger_bytes : MIB(64),
     };

@@ -17,9 +17,11 @@
 #include "server/config.h"
 #include "server/server.h"
 
-#define EXIT_USAGE    2
-#define EXIT_DAMAGE   70 /* durable truth and its view part: start again, the log replays */
-#define OVERRIDES_MAX 64
+#define EXIT_USAGE      2
+#define EXIT_DAMAGE     70 /* durable truth and its view part: start again, the log replays */
+#define OVERRIDES_MAX   64
+#define FILES_BESIDE    1024 /* descriptors that are no client's: index, cloud, devices, loops */
+#define CONNECTIONS_MIN 16
 
 struct options {
     const char *conf;
@@ -62,7 +64,53 @@ static void on_fatal(void *arg, const char *why)
     _exit(EXIT_DAMAGE);
 }
 
-/* A part of `memory` each: what is left is descriptors, connections and the allocator's own. */
+/* ---- what connections may cost ---- */
+
+/* Idle, the kernel's part not counted (design section 9). */
+static uint64_t connection_bytes(const struct config *config)
+{
+    return config->tls_cert ? KIB(32) : KIB(8);
+}
+
+static void connections_lower(struct config *config, uint64_t fit, const char *why)
+{
+    if (config->connections_max > fit) {
+        log_warn("fewer connections than connections_max", KV_UINT("connections", fit),
+                 KV_UINT("connections_max", config->connections_max), KV_STR("why", why));
+        config->connections_max = (unsigned)fit;
+    }
+}
+
+/* As many as half of `memory` and the limit of open files let live: the index and the sockets to
+ * the cloud must find a descriptor when the clients have theirs. */
+static int connections_fit(struct config *config)
+{
+    struct rlimit files;
+
+    connections_lower(config, config->memory / 2 / connection_bytes(config),
+                      "they may take half of memory");
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+        return -errno;
+    files.rlim_cur = files.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &files) < 0)
+        log_warn("cannot raise the limit of open files", KV_ERR(-errno));
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+        return -errno;
+    if (files.rlim_cur < FILES_BESIDE + CONNECTIONS_MIN)
+        return -EMFILE;
+    connections_lower(config, files.rlim_cur - FILES_BESIDE, "the limit of open files (ulimit -n)");
+    return 0;
+}
+
+/* What of `memory` is left when all connections are open. Each of the rest has its part of it; what
+ * these leave is tables, descriptors in use and the allocator's own. */
+static uint64_t memory_left(const struct config *config)
+{
+    uint64_t taken = config->connections_max * connection_bytes(config);
+
+    return config->memory - MIN(taken, config->memory / 2);
+}
+
 static int buffers_open(uint64_t memory)
 {
     const struct iobuf_pools_conf pools = {
@@ -81,8 +129,9 @@ static struct cache_conf cache_conf_of(const struct appliance *box)
         .devices = config->devices,
         .device_count = config->device_count,
         .accounts = &config->accounts,
-        .memory_tier_bytes = config->memory * 2 / 5,
-        .index_cache_bytes = config->memory / 8,
+        .memory_tier_bytes =
+            memory_left(config) * 8 / 25, /* names take a quarter of it beside it */
+        .index_cache_bytes = memory_left(config) / 8,
         .staged_ttl_ns = config->staged_ttl_ns,
         .workers = box->workers,
         .io = io[config->io],
@@ -277,26 +326,20 @@ static void wait_and_drain(struct appliance *box)
     server_drain(box->server, box->config->drain_timeout_ns);
 }
 
-static void raise_file_limit(void)
+/* Before any thread is there: only main takes them, in wait_and_drain, also what came in the start.
+ */
+static void signals_take(void)
 {
-    struct rlimit limit;
+    const sigset_t set = stop_signals();
 
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-            log_warn("cannot raise the limit of open files", KV_ERR(-errno));
-    }
+    signal(SIGPIPE, SIG_IGN); /* h2o and OpenSSL write to sockets that may be gone */
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
 static int serve(struct appliance *box)
 {
-    const sigset_t set = stop_signals();
-    int err;
+    int err = start(box);
 
-    signal(SIGPIPE, SIG_IGN);               /* h2o and OpenSSL write to sockets that may be gone */
-    pthread_sigmask(SIG_BLOCK, &set, NULL); /* before any thread: only main takes them */
-    raise_file_limit();
-    err = start(box);
     if (err == 0)
         wait_and_drain(box);
     stop(box);
@@ -399,7 +442,13 @@ static int run(const char *command, const struct options *options, struct applia
     int code;
 
     log_level_min = box->config->log_level;
-    if (buffers_open(box->config->memory) < 0)
+    if (!command)
+        signals_take();
+    if (!command && connections_fit(box->config) < 0)
+        return start_failed("files", "the limit of open files is too low: ulimit -n 65536",
+                            -EMFILE),
+               EXIT_FAILURE;
+    if (buffers_open(memory_left(box->config)) < 0)
         return start_failed("buffers", "not enough memory: lower `memory`", -ENOMEM), EXIT_FAILURE;
     box->workers = workers_new(box->config->workers, "worker");
     if (!command)

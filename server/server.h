@@ -15,12 +15,12 @@ struct server;
 struct server_limits {
     unsigned connections_max; /* 10000; more are answered 503 ServerBusy, far more are closed */
     uint64_t head_ms; /* 10 000: from the first byte of a head to its last, and TLS handshakes */
-    uint64_t body_idle_ms;   /* 60 000: a read() without a byte */
-    uint64_t write_stall_ms; /* 60 000: a send() of which the client takes nothing */
+    uint64_t body_idle_ms;   /* 60 000: for 64 KiB of a read(), or the rest of it */
+    uint64_t write_stall_ms; /* 60 000: for the client to take 64 KiB of a send(), or the rest */
     uint64_t keep_alive_ms;  /* 120 000: between requests */
-    uint64_t linger_ms;      /* 2 000: for the rest of a body that nobody wants */
-    uint64_t drain_bytes;    /* 1 MiB: more unread body than this ends the connection */
-    uint64_t linger_bytes;   /* 64 MiB: read and dropped so that no reset eats the answer */
+    uint64_t linger_ms; /* 5 000: without a byte of a body that nobody wants; body_idle_ms in all */
+    uint64_t drain_bytes;  /* 1 MiB: more unread body than this ends the connection */
+    uint64_t linger_bytes; /* 64 MiB: read and dropped so that no reset eats the answer */
 };
 
 /* How an exchange went, for the access log. */
@@ -39,7 +39,8 @@ struct server_conf {
 
     struct blobapi *api;                      /* handed to each exchange */
     void (*start)(struct exchange *exchange); /* blobapi_start, or what a test or bench puts here */
-    /* Just before an exchange is gone; may be NULL. Loop threads. */
+    /* Just before an exchange is gone; may be NULL. Loop threads. Also for heads that were refused:
+     * then of the exchange only the peer is sure to be set. */
     void (*finished)(void *arg, const struct exchange *exchange,
                      const struct server_outcome *outcome);
 

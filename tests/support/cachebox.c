@@ -40,6 +40,7 @@ static const struct account account_rows[] = {
      .upstream.endpoint = {"http://cloud", 12}},
 };
 static const struct accounts accounts = {account_rows, 2};
+const struct accounts *cachebox_accounts;
 
 /* ---- life ---- */
 
@@ -55,7 +56,7 @@ static struct cache_conf conf_of(struct cachebox *box)
         .data = span_of(box->dir),
         .devices = devices,
         .device_count = box->devices,
-        .accounts = &accounts,
+        .accounts = cachebox_accounts ? cachebox_accounts : &accounts,
         .memory_tier_bytes = 1 << 20,
         .index_cache_bytes = 8 << 20,
         .workers = box->workers,

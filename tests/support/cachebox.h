@@ -13,6 +13,9 @@
 #define BOX_LOCAL 1
 #define BOX_CLOUD 2
 
+/* What the next open is configured with; NULL: the above. */
+extern const struct accounts *cachebox_accounts;
+
 struct cachebox {
     struct io_sim *sim;
     unsigned devices;

@@ -2,6 +2,7 @@
  * own, and a raw client. Handlers by target: PUT /echo          reads the body through 4 KiB
  * buffers, answers with it PUT /peek          the same, but read(NULL) before each buffer PUT
  * /early         403 at once, the body unread PUT /hold          reads only after hold_release()
+ *   PUT /bulk          as echo, through one 512 KiB buffer
  *   GET /bytes/N       N bytes of pattern(), from 64 KiB slices
  *   GET /chunked/N     the same without a length
  *   GET /status/N      no body
@@ -29,7 +30,7 @@
 static struct {
     struct server *server;
     struct iobuf *pattern; /* 64 KiB */
-    _Atomic int started, ended, whole, cancelled, read_err, send_err, last_status;
+    _Atomic int started, ended, whole, cancelled, read_err, send_err, last_status, bytes_in;
     _Atomic(struct completion *) held;
     _Atomic(struct loop *) loops[2];
     _Atomic int loops_used;
@@ -49,7 +50,7 @@ struct call {
     char *body;
     size_t body_len, total, sent;
     int status;
-    bool peek, chunked;
+    bool peek, chunked, bulk;
     struct slice slice;
 };
 #define CALL(op) container_of(op, struct call, op)
@@ -77,7 +78,7 @@ static struct next call_read(struct op *op)
 
     if (c->http->body_ended)
         return GO(call_answer);
-    c->buf = c->buf ? c->buf : iobuf_try(IOBUF_4K);
+    c->buf = c->buf ? c->buf : iobuf_try(c->bulk ? IOBUF_512K : IOBUF_4K);
     assert_non_null(c->buf);
     if (c->peek && !c->buf->used) {
         c->buf->used = 1; /* peeked: read for real next time */
@@ -166,6 +167,7 @@ static struct next call_first(struct call *c)
 
     c->peek = span_eq(name, SPAN("peek"));
     c->chunked = span_eq(name, SPAN("chunked"));
+    c->bulk = span_eq(name, SPAN("bulk"));
     c->status = span_eq(name, SPAN("early")) ? 403 : 200;
     if (number.base && span_to_u64(number, &n) < 0)
         n = 0;
@@ -214,6 +216,7 @@ static void fixture_finished(void *arg, const struct exchange *http,
 {
     fix.last_status = outcome->status;
     fix.whole += outcome->whole;
+    fix.bytes_in = (int)outcome->bytes_in;
     fix.ended++;
 }
 

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/metrics.h"
+#include "base/worker.h"
 
 static struct metric metric_probe = {.name = "probe", .help = "h", .kind = METRIC_COUNTER};
 static struct metric metric_slow = {.name = "slow_seconds", .help = "h", .kind = METRIC_HISTOGRAM};
@@ -76,6 +77,38 @@ static void test_iobuf__an_empty_pool_serves_waiters_in_order(void **state)
     iobuf_unref(held[3]);
     iobuf_unref(got[0]);
     iobuf_unref(got[2]);
+    loop_poll_free(poll);
+    iobuf_pools_close();
+}
+
+static int give_back(void *arg)
+{
+    iobuf_unref(arg);
+    return 0;
+}
+
+static void test_iobuf__cancel_of_a_waiter_served_by_another_thread_does_nothing(void **state)
+{
+    struct iobuf_pools_conf conf = {.bytes = {0, 0, 0}}; /* 4 buffers each */
+    struct loop_poll *poll = loop_poll_new();
+    struct iobuf *held[4], *got = NULL;
+    struct workers *workers = workers_new(1, "test");
+    struct awaited wait;
+
+    loop_enter(loop_poll_loop(poll));
+    assert_int_equal(iobuf_pools_open(&conf), 0);
+    for (int i = 0; i < 4; i++)
+        held[i] = iobuf_try(IOBUF_4K);
+    iobuf_get(IOBUF_4K, &got, awaited_init(&wait, loop_poll_loop(poll)));
+    worker_run(workers, give_back, held[0], NULL);
+    workers_free(workers); /* served: its post waits to be taken in */
+    assert_non_null(wait.done.cancel);
+    wait.done.cancel(&wait.done);
+    assert_int_equal(loop_await(poll, &wait), 0);
+    assert_ptr_equal(got, held[0]);
+    iobuf_unref(got);
+    for (int i = 1; i < 4; i++)
+        iobuf_unref(held[i]);
     loop_poll_free(poll);
     iobuf_pools_close();
 }
@@ -152,6 +185,7 @@ int main(void)
         cmocka_unit_test(test_arena__pieces_are_aligned_and_keep_their_bytes),
         cmocka_unit_test(test_span__numbers_are_digits_only_and_do_not_overflow),
         cmocka_unit_test(test_iobuf__an_empty_pool_serves_waiters_in_order),
+        cmocka_unit_test(test_iobuf__cancel_of_a_waiter_served_by_another_thread_does_nothing),
         cmocka_unit_test(test_log__values_cannot_break_the_line),
         cmocka_unit_test(test_metrics__text_has_totals_and_buckets),
         cmocka_unit_test(test_failpoint__the_nth_hit_is_the_last),

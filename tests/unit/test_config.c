@@ -14,7 +14,7 @@ static const char good[] = "data = \"/tmp/x\"\n"
                            "  key = \"a2V5\"\n"
                            "  aliases = { \"Acct.Blob.core.windows.net\", \"b\" }\n"
                            "  upstream { endpoint = \"http://127.0.0.1:1/acct/\" auth = key key = \"a2V5\" }\n"
-                           "  contract \"ckpt/*\" { write = back markers = { \"latest\" } class = checkpoint }\n"
+                           "  contract \"ckpt/*\" { write = back markers = { \"latest\" } class = default }\n"
                            "  contract \"*\" { write = deny fresh = immutable offline = fail }\n"
                            "}\n"
                            "account \"local\" { key = \"a2V5\" }\n";
@@ -59,10 +59,11 @@ static void test_config__a_whole_file_becomes_a_config(void **state)
     assert_span_equal(account->upstream.endpoint, "http://127.0.0.1:1/acct");
     assert_int_equal(account->contract_count, 2);
     assert_int_equal(account->contracts[0].write, WRITE_BACK);
-    assert_int_equal(account->contracts[0].class, CLASS_CHECKPOINT);
+    assert_int_equal(account->contracts[0].class, CLASS_DEFAULT);
     assert_true(account->contracts[0].fresh_ns == 60000000000ULL);
     assert_int_equal(account->contracts[1].fresh, FRESH_IMMUTABLE);
     assert_true(account_is_local(&config->accounts.at[1]));
+    assert_int_equal(account->id, account_id(SPAN("acct"))); /* wherever it stands in the file */
     assert_int_equal(config->accounts.at[1].contracts[0].write, WRITE_LOCAL);
     config_free(config);
 }
@@ -79,11 +80,42 @@ static void test_config__errors_name_file_line_and_what_is_allowed(void **state)
             "must be one of through, back, local, deny");
 }
 
+static void test_config__lines_are_those_of_the_file(void **state)
+{
+    refused("# one\n/* two\n three */ // \"four\ndata = \"x # y\" # four\nmemory = 1\n", ":5: memory = 1: must");
+    refused("account \"a\" { # \"\n key = 'a\\' # no comment' // but this\n contract \"*\" { write = x }\n}\n",
+            ":3: write = x: must");
+    refused("", ":1: there is no device");
+    refused("data = \"x\" # never ends", ":1: there is no device");
+}
+
+static void test_config__an_override_is_named_and_taken_as_it_is(void **state)
+{
+    static const char *const wrong[] = {"loops=999", "colour=red", "listen"};
+    static const char *const odd = "data=/tmp/\\n${HOME}\"x";
+    struct config *config = NULL;
+    char *why = NULL;
+
+    assert_int_equal(load(good, wrong, 3, &config, &why), -EINVAL);
+    assert_string_equal(why, "-o loops=999: loops = 999: must be from 0 to 256\n"
+                             "-o colour=red: must be KEY=VALUE with a top-level key of appliance.conf\n"
+                             "-o listen: must be KEY=VALUE with a top-level key of appliance.conf");
+    free(why);
+    assert_int_equal(load("data = \"x\"\n\n\n", &odd, 1, &config, &why), -EINVAL);
+    assert_non_null(strstr(why, ":4: there is no device"));
+    assert_null(strstr(why, "[buf]"));
+    free(why);
+    assert_int_equal(load(good, &odd, 1, &config, &why), 0);
+    assert_string_equal(config->data, odd + 5);
+    config_free(config);
+}
+
 static void test_config__what_is_not_served_yet_is_named(void **state)
 {
     refused("account \"a\" {\n contract \"*\" { write = through }\n}\n",
             ":2: write = through is not served yet by this version");
     refused("account \"a\" { contract \"*\" { fresh = strict } }\n", "fresh = strict is not served yet");
+    refused("account \"a\" { contract \"*\" { class = kv } }\n", "class = kv is not served yet");
     refused("account \"a\" { contract \"*\" { ttl = 1h } }\n", "ttl = 1h is not served yet");
     refused("require_encrypted = yes\n", "require_encrypted = yes is not served yet");
 }
@@ -91,6 +123,18 @@ static void test_config__what_is_not_served_yet_is_named(void **state)
 static void test_config__the_same_pattern_twice_is_refused(void **state)
 {
     refused("account \"a\" { contract \"x\" { write = deny }\n contract \"x\" { write = back } }\n", "x");
+}
+
+static void test_config__accounts_can_be_told_apart(void **state)
+{
+#define ACCOUNT(name, more) "account \"" name "\" { key = \"a2V5\" " more " }\n"
+#define BOX "data = \"/tmp/x\"\ndevice \"d\" { path = \"/tmp/x/d\" size = 1GiB }\n"
+    refused(BOX ACCOUNT("a", "aliases = { \"h\" }") ACCOUNT("b", "aliases = { \"x\", \"H\" }"),
+            "alias h is of account a and of account b");
+    refused(BOX ACCOUNT("a/b", ""), "account \"a/b\": must be lower-case letters and digits");
+    refused(BOX ACCOUNT("", ""), "account \"\": must be");
+    refused(BOX ACCOUNT("a", "contract \"*\" { write = deny }\n contract \"x\" { write = deny }"),
+            "account a: contract \"*\" matches everything, so it must be the last");
 }
 
 static void test_config__a_secret_others_can_read_is_refused(void **state)
@@ -111,6 +155,29 @@ static void test_config__a_secret_others_can_read_is_refused(void **state)
     close(fd);
     unlink(path);
     arena_free(arena);
+}
+
+static void test_config__upstream_knows_the_file_its_secret_came_from(void **state)
+{
+    static const char form[] = "data = \"/tmp/x\"\ndevice \"d\" { path = \"/tmp/x/d\" size = 1GiB }\n"
+                               "account \"a\" { key = \"a2V5\"\n upstream { endpoint = \"http://c\" auth = sas "
+                               "sas = \"%s%s\" }\n contract \"*\" { write = deny } }\n";
+    char path[] = "/tmp/hearth-sas-XXXXXX";
+    int fd = mkstemp(path);
+
+    assert_true(write(fd, "?sig=1\n", 7) == 7);
+    close(fd);
+    for (int inlined = 0; inlined < 2; inlined++) {
+        _cleanup_(freep) char *text = inlined ? xasprintf(form, "", "sig=1") : xasprintf(form, "file:", path);
+        _cleanup_(freep) char *why = NULL;
+        struct config *config = NULL;
+
+        assert_int_equal(load(text, NULL, 0, &config, &why), 0);
+        assert_span_equal(config->accounts.at[0].upstream.sas, "sig=1");
+        assert_span_equal(config->accounts.at[0].upstream.secret_file, inlined ? "" : path);
+        config_free(config);
+    }
+    unlink(path);
 }
 
 static void test_config__the_example_is_what_the_table_makes(void **state)
@@ -146,9 +213,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_config__a_whole_file_becomes_a_config),
         cmocka_unit_test(test_config__errors_name_file_line_and_what_is_allowed),
+        cmocka_unit_test(test_config__lines_are_those_of_the_file),
+        cmocka_unit_test(test_config__an_override_is_named_and_taken_as_it_is),
         cmocka_unit_test(test_config__what_is_not_served_yet_is_named),
         cmocka_unit_test(test_config__the_same_pattern_twice_is_refused),
+        cmocka_unit_test(test_config__accounts_can_be_told_apart),
         cmocka_unit_test(test_config__a_secret_others_can_read_is_refused),
+        cmocka_unit_test(test_config__upstream_knows_the_file_its_secret_came_from),
         cmocka_unit_test(test_config__the_example_is_what_the_table_makes),
         cmocka_unit_test(test_config__every_default_and_example_of_the_table_is_allowed),
     };

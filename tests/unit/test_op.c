@@ -120,6 +120,35 @@ static void test_op__cancel_reaches_the_callee_once_and_ends_the_op(void **state
     assert_int_equal(probe->steps, 1); /* the next step never ran */
 }
 
+static int post_from_there(void *arg)
+{
+    completion_post(arg, 0);
+    return 0;
+}
+
+static void late_cancel(struct completion *done) /* as a callee that finds its post on the way */
+{
+    struct probe *probe = done->callee;
+
+    probe->cancels++;
+}
+
+static void test_op__cancel_after_a_post_of_another_thread_finds_the_callee(void **state)
+{
+    struct probe *probe = *state;
+
+    op_start(&probe->op, GO(probe_hold));
+    probe->op.done.cancel = late_cancel;
+    probe->workers = workers_new(1, "test");
+    worker_run(probe->workers, post_from_there, &probe->op.done, NULL);
+    probe->workers = workers_free(probe->workers); /* posted, not taken in */
+    op_cancel(&probe->op);
+    assert_int_equal(probe->cancels, 1);
+    loop_poll_until(probe->poll, &probe->freed);
+    assert_null(probe->op.done.cancel);
+    assert_int_equal(probe->steps, 1);
+}
+
 static void test_op__worker_result_comes_back_on_the_loop(void **state)
 {
     struct probe *probe = *state;
@@ -138,6 +167,8 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_op__cancel_reaches_the_callee_once_and_ends_the_op,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_op__cancel_after_a_post_of_another_thread_finds_the_callee, setup, teardown),
         cmocka_unit_test_setup_teardown(test_op__worker_result_comes_back_on_the_loop, setup,
                                         teardown),
     };

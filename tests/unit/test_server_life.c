@@ -95,25 +95,54 @@ static int64_t ahead_wall(void *arg)
     return (int64_t)ahead_mono(arg);
 }
 
-static void test_server__each_byte_of_a_body_restarts_its_timer(void **state)
-{
-    static const struct clock_source source = {.mono_ns = ahead_mono, .wall_ns = ahead_wall};
-    int fd;
+static const struct clock_source ahead = {.mono_ns = ahead_mono, .wall_ns = ahead_wall};
 
-    clock_set_source(&source);
-    open_with((struct server_limits){.body_idle_ms = 100000});
-    fd = client();
-    client_say(fd, "PUT /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
-    eventually(fix.started == 1);
-    for (int i = 0; i < 5; i++) {
+/* Sends pieces of a body a minute apart, where two minutes are over the limit. */
+static void send_slowly(int fd, const char *body, size_t piece, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
         int64_t before = STAT_READ(server_received_bytes);
 
-        ahead_ns += 60 * NS_PER_SEC; /* twice is over the limit */
-        client_send(fd, span_from("hello" + i, 1));
-        eventually(STAT_READ(server_received_bytes) == before + 1);
+        ahead_ns += 60 * NS_PER_SEC;
+        client_send(fd, span_from(body + i * piece, piece));
+        eventually(STAT_READ(server_received_bytes) == before + (int64_t)piece);
     }
-    client_expect(fd, 200, "hello");
+}
+
+static void test_server__64_KiB_of_a_body_restart_its_timer(void **state)
+{
+    _cleanup_(freep) char *body = xmalloc(MIB(1) / 4 + 1);
+    int fd;
+
+    memset(body, 'x', MIB(1) / 4);
+    body[MIB(1) / 4] = 0;
+    clock_set_source(&ahead);
+    open_with((struct server_limits){.body_idle_ms = 100000});
+    fd = client();
+    client_say(fd, "PUT /bulk HTTP/1.1\r\nHost: a\r\nContent-Length: 262144\r\n\r\n");
+    eventually(fix.started == 1);
+    send_slowly(fd, body, 65536, 4);
+    client_expect(fd, 200, body);
     close(fd);
+    fixture_close();
+    clock_set_source(NULL);
+}
+
+static void test_server__bytes_that_trickle_do_not(void **state)
+{
+    int fd;
+
+    clock_set_source(&ahead);
+    open_with((struct server_limits){.body_idle_ms = 100000});
+    fd = client();
+    client_say(fd, "PUT /bulk HTTP/1.1\r\nHost: a\r\nContent-Length: 262144\r\n\r\n");
+    eventually(fix.started == 1);
+    send_slowly(fd, "h", 1, 1);
+    ahead_ns += 120 * NS_PER_SEC; /* over the limit whenever within the minute before the wait began */
+    client_say(fd, "i");
+    client_expect(fd, 408, "");
+    close(fd);
+    assert_int_equal(fix.read_err, -ETIMEDOUT);
     fixture_close();
     clock_set_source(NULL);
 }
@@ -128,6 +157,21 @@ static void test_server__a_client_that_takes_nothing_times_out(void **state)
     eventually(fix.ended == 1);
     assert_int_equal(fix.send_err, -ETIMEDOUT);
     assert_int_equal(fix.whole, 0);
+    close(fd);
+    fixture_close();
+}
+
+static void test_server__the_outcome_counts_a_body_that_came_with_its_head(void **state)
+{
+    static const char request[] = "PUT /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
+    int fd;
+
+    open_with((struct server_limits){0});
+    fd = client();
+    client_say(fd, request);
+    client_expect(fd, 200, "hello");
+    eventually(fix.ended == 1);
+    assert_int_equal(fix.bytes_in, sizeof(request) - 1);
     close(fd);
     fixture_close();
 }
@@ -161,6 +205,54 @@ static void test_server__a_lingering_client_is_cut(void **state)
     fixture_close();
 }
 
+static void test_server__a_client_that_still_sends_may_go_on_for_a_while(void **state)
+{
+    int64_t before = STAT_READ(server_dropped_bytes);
+    int fd;
+
+    clock_set_source(&ahead);
+    open_with((struct server_limits){.linger_ms = 100000, .body_idle_ms = 150000});
+    fd = client();
+    client_say(fd, "PUT /early HTTP/1.1\r\nHost: a\r\nContent-Length: 33554432\r\n\r\n");
+    client_expect(fd, 403, "");
+    client_expect_closed(fd); /* its FIN: the server lingers by now */
+    for (int i = 1; i <= 2; i++) {
+        ahead_ns += 60 * NS_PER_SEC; /* twice is over linger_ms */
+        client_say(fd, "x");
+        eventually(STAT_READ(server_dropped_bytes) == before + i);
+    }
+    assert_int_equal(STAT_READ(server_connections), 1);
+    ahead_ns += 60 * NS_PER_SEC; /* over what a body may pause */
+    client_say(fd, "x");
+    eventually(STAT_READ(server_connections) == 0);
+    close(fd);
+    fixture_close();
+    clock_set_source(NULL);
+}
+
+static void test_server__a_small_unread_body_may_come_slowly(void **state)
+{
+    int fd;
+
+    clock_set_source(&ahead);
+    open_with((struct server_limits){.linger_ms = 100000, .body_idle_ms = 1000000});
+    fd = client();
+    client_say(fd, "PUT /early HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
+    client_expect(fd, 403, "");
+    for (int i = 0; i < 5; i++) {
+        int64_t before = STAT_READ(server_received_bytes);
+
+        ahead_ns += 60 * NS_PER_SEC;
+        client_say(fd, "x");
+        eventually(STAT_READ(server_received_bytes) == before + 1);
+    }
+    client_say(fd, GET("/bytes/0"));
+    client_expect(fd, 200, "");
+    close(fd);
+    fixture_close();
+    clock_set_source(NULL);
+}
+
 /* ---- limits ---- */
 
 static void test_server__one_connection_too_many_gets_503(void **state)
@@ -176,6 +268,8 @@ static void test_server__one_connection_too_many_gets_503(void **state)
     client_say(second, GET("/bytes/0"));
     client_answer(second, &a);
     assert_int_equal(a.status, 503);
+    assert_int_equal(fix.last_status, 503); /* told, before the answer left */
+    assert_int_equal(fix.ended, 2);
     assert_non_null(answer_header(&a, "\r\nx-ms-error-code: ServerBusy\r\n"));
     assert_non_null(answer_header(&a, "\r\nRetry-After: 1\r\n"));
     client_expect_closed(second);
@@ -519,10 +613,14 @@ int main(void)
         cmocka_unit_test(test_server__trickling_bytes_do_not_extend_the_head),
         cmocka_unit_test(test_server__an_idle_connection_times_out),
         cmocka_unit_test(test_server__a_stalled_body_is_told_to_the_handler),
-        cmocka_unit_test(test_server__each_byte_of_a_body_restarts_its_timer),
+        cmocka_unit_test(test_server__64_KiB_of_a_body_restart_its_timer),
+        cmocka_unit_test(test_server__bytes_that_trickle_do_not),
         cmocka_unit_test(test_server__a_client_that_takes_nothing_times_out),
+        cmocka_unit_test(test_server__the_outcome_counts_a_body_that_came_with_its_head),
         cmocka_unit_test(test_server__a_handler_at_work_is_not_timed),
         cmocka_unit_test(test_server__a_lingering_client_is_cut),
+        cmocka_unit_test(test_server__a_client_that_still_sends_may_go_on_for_a_while),
+        cmocka_unit_test(test_server__a_small_unread_body_may_come_slowly),
         cmocka_unit_test(test_server__one_connection_too_many_gets_503),
         cmocka_unit_test(test_server__connections_spread_over_the_loops),
         cmocka_unit_test(test_server__drain_lets_running_exchanges_end),
