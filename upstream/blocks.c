@@ -2,8 +2,10 @@
  *
  * A block's id says which bytes it is: {magic, box, object, offset in it, CRC-64}. So what an
  * earlier attempt, or the run before a restart, has staged can be told from anything else, and is
- * not sent again: each attempt first asks for the uncommitted list. A block counts as sent when the
- * cloud has answered for it in this attempt or lists it with that id and size.
+ * not sent again: each attempt first asks for the list. A block counts as sent when the cloud has
+ * answered for it in this attempt or lists it as uncommitted with that id and size. If the committed
+ * ones are ours, a commit's answer was lost, perhaps with a restart: that is proved before a byte
+ * is sent.
  *
  * Steps: start (list) -> listed -> stage (parts run) -> commit -> committed. A part is an op of its
  * own: load -> loaded -> send -> answered. */
@@ -287,7 +289,7 @@ struct next blocks_start(struct sending *s)
     b->there = staged_list_new();
     sending_request(s, OP_BLOCK_LIST, WAN_GET, false);
     wan_query(&s->wan, "comp", SPAN("blocklist"));
-    wan_query(&s->wan, "blocklisttype", SPAN("uncommitted"));
+    wan_query(&s->wan, "blocklisttype", SPAN("all"));
     s->wan.on_body = list_body;
     wan_start(&s->wan, &s->op.done);
     return AWAIT(blocks_listed);
@@ -301,9 +303,19 @@ static struct next blocks_listed(struct op *op)
 static struct next blocks_list_parsed(struct op *op)
 {
     struct sending *s = SENDING(op);
+    const struct block_name *names;
+    size_t n;
 
     if (s->wan.answer.status == 200 && staged_list_end(s->blocks->there))
         return sending_retry(s, SPAN("the cloud's block list is broken"), 0);
+    names = staged_list_get(s->blocks->there, true, &n);
+    s->looking = blocks_match(s, names, n);
+    return s->looking ? prove_start(s) : GO(blocks_stage);
+}
+
+struct next blocks_go_on(struct sending *s)
+{
+    s->looking = false;
     return GO(blocks_stage);
 }
 

@@ -20,7 +20,7 @@ struct fetch {
     struct timer pause;
     unsigned attempts;   /* in a row that brought nothing */
     uint64_t left_bytes; /* before this attempt */
-    bool refreshed;
+    bool refreshed, stalled; /* stalled: once in mid-body already */
     int err;
     void (*over)(void *arg, int err);
     void *arg;
@@ -112,6 +112,16 @@ static struct next fetch_stale(struct fetch *f)
     return fetch_end(f, -ESTALE);
 }
 
+/* A body that stands still goes on over a new connection like one that was cut, but only once: a
+ * stall has cost its readers half a minute already. */
+static bool fetch_stalled(struct fetch *f, int wan_err)
+{
+    bool first = wan_err == -ETIMEDOUT && !f->stalled && sink_left(f->sink).len < f->left_bytes;
+
+    f->stalled |= first;
+    return first;
+}
+
 static struct next fetch_answered(struct op *op)
 {
     struct fetch *f = FETCH(op);
@@ -125,6 +135,8 @@ static struct next fetch_answered(struct op *op)
         return fetch_stale(f);
     if (wan_err && f->wan.head_done && wan_err != -ECONNRESET && wan_err != -ETIMEDOUT)
         return fetch_end(f, wan_err); /* the fill itself refused */
+    if (fetch_stalled(f, wan_err))
+        return fetch_later(f, -EHOSTUNREACH);
     switch (read_turn(&f->wan, wan_err, &f->refreshed, &err)) {
     case READ_TURN_AGAIN:
         return GO(fetch_send);

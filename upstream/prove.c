@@ -113,6 +113,8 @@ static struct next foreign(struct sending *s, struct span etag)
     enum contract_conflict policy =
         s->upload->contract ? s->upload->contract->conflict : CONFLICT_HOLD;
 
+    if (s->looking)
+        return blocks_go_on(s);
     if (policy == CONFLICT_THEIRS)
         return sending_superseded(s);
     if (policy == CONFLICT_OURS && !s->unconditional && etag.len) {

@@ -39,6 +39,7 @@ struct sending {
     enum upload_operation operation; /* of the request in flight */
     bool as_blocks;                  /* though it is small */
     bool unconditional;              /* conflict = ours: the base no longer counts */
+    bool looking;                    /* proves before it sends: no condition has failed */
     struct wan wan;
     struct load load;
     struct blocks *blocks;
@@ -71,11 +72,12 @@ struct next sending_decide(struct sending *s, enum verdict verdict, struct span 
 /* Was it the checksum header it refused? Then it is not sent again, and the request may be
  * repeated. */
 bool sending_crc_refused(struct sending *s, const struct wan *wan);
-/* A condition failed: was it our own success? */
+/* A condition failed, or our blocks are committed: was it our own success? */
 struct next prove_start(struct sending *s);
 /* blocks.c: stage all blocks, then commit. */
 struct next blocks_start(struct sending *s);
 struct next blocks_commit(struct sending *s);
+struct next blocks_go_on(struct sending *s); /* the committed blocks are ours, the rest is not */
 void blocks_free(struct blocks *blocks); /* NULL is fine */
 /* Are these committed blocks, in order, exactly those this version goes up as? Objects never change,
  * so box, object and offset tell without reading a byte; where a CRC is known it counts as well. */

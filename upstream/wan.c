@@ -16,6 +16,8 @@
 #define RECEIVE_BUFFER_BYTES (256L << 10)
 #define SEND_BUFFER_BYTES    (256L << 10)
 #define DNS_KEPT_SECONDS     300L
+/* Slower is a stall: a body that trickles keeps buffers and readers for days. */
+#define BODY_BYTES_PER_SECOND_MIN 1024L
 
 static const struct span method_names[] = {SPAN("GET"), SPAN("HEAD"), SPAN("PUT"), SPAN("DELETE")};
 
@@ -291,7 +293,8 @@ static void set_transport(struct wan *request)
     curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
     curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, DNS_KEPT_SECONDS);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)conf->connect_timeout_ms);
-    curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT,
+                     request->method == WAN_GET ? BODY_BYTES_PER_SECOND_MIN : 1L);
     curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)((conf->stall_timeout_ms + 999) / 1000));
     if (request->remote->ca_file)
         curl_easy_setopt(easy, CURLOPT_CAINFO, request->remote->ca_file);

@@ -108,7 +108,8 @@ static bool send_all(int fd, const char *base, size_t len)
 
 static bool send_answer(int fd, const struct fake_answer *answer)
 {
-    size_t len = answer->cut_at ? MIN(answer->cut_at, answer->body_len) : answer->body_len;
+    size_t cut_at = answer->cut_at ? answer->cut_at : answer->stall_at;
+    size_t len = cut_at ? MIN(cut_at, answer->body_len) : answer->body_len;
     char head[8192];
     bool ok;
     int n;
@@ -133,6 +134,12 @@ static bool send_answer(int fd, const struct fake_answer *answer)
     return ok && !answer->cut_at;
 }
 
+static void stand_still(struct fake_cloud *cloud) /* lock held */
+{
+    for (unsigned seen = cloud->releases; seen == cloud->releases && !cloud->closing;)
+        pthread_cond_wait(&cloud->released, &cloud->lock);
+}
+
 static void answer_of(struct fake_cloud *cloud, struct fake_request *request,
                       struct fake_answer *answer)
 {
@@ -140,9 +147,8 @@ static void answer_of(struct fake_cloud *cloud, struct fake_request *request,
     if (cloud->request_count < FAKE_REQUESTS_MAX)
         cloud->requests[cloud->request_count++] = request;
     cloud->handler(cloud->arg, request, answer);
-    for (unsigned seen = cloud->releases;
-         answer->stall && seen == cloud->releases && !cloud->closing;)
-        pthread_cond_wait(&cloud->released, &cloud->lock);
+    if (answer->stall)
+        stand_still(cloud);
 }
 
 static void *serve(void *arg)
@@ -157,6 +163,11 @@ static void *serve(void *arg)
         request->connection = connection->number;
         answer_of(connection->cloud, request, &answer);
         more = send_answer(connection->fd, &answer);
+        if (answer.stall_at) {
+            SCOPED_LOCK(&connection->cloud->lock);
+            stand_still(connection->cloud);
+            more = false;
+        }
         if (answer.free_body)
             free((void *)answer.body);
     }

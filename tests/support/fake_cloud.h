@@ -27,6 +27,7 @@ struct fake_answer {
     bool free_body, no_body; /* no_body: length says body_len, nothing follows (HEAD) */
     size_t cut_at;           /* close after this many bytes of the body; 0: whole */
     int corrupt_at;          /* flip a bit of this byte, 1-based; 0: none */
+    size_t stall_at;         /* stand still after this many bytes of the body, like stall; 0: no */
     bool stall;              /* answer nothing until fake_cloud_release or the end */
 };
 

@@ -103,7 +103,7 @@ static char *print_list(char *at, const char *name, char ids[16][80], const size
 
 static void get_list(struct mini *m, const struct fake_request *r, struct fake_answer *ret)
 {
-    bool committed = strstr(r->target, "=committed") != NULL;
+    bool committed = strstr(r->target, "=committed") != NULL, all = strstr(r->target, "=all");
     char *xml = xmalloc(8192), *at = xml;
 
     if (!m->there && !m->staged_count) {
@@ -113,10 +113,11 @@ static void get_list(struct mini *m, const struct fake_request *r, struct fake_a
         return;
     }
     at += sprintf(at, "<BlockList>");
-    at = committed
-             ? print_list(at, "CommittedBlocks", m->committed, m->committed_bytes,
-                          m->committed_count)
-             : print_list(at, "UncommittedBlocks", m->staged, m->staged_bytes, m->staged_count);
+    if (committed || all)
+        at = print_list(at, "CommittedBlocks", m->committed, m->committed_bytes,
+                        m->committed_count);
+    if (!committed)
+        at = print_list(at, "UncommittedBlocks", m->staged, m->staged_bytes, m->staged_count);
     at += sprintf(at, "</BlockList>");
     ret->status = 200;
     ret->body = xml;
@@ -458,6 +459,37 @@ static void test_upload__a_lost_answer_to_a_delete_is_proved(void **state)
     run_close(&run);
 }
 
+/* A commit without a condition would be executed again, after all blocks were sent again. */
+static void test_upload__a_lost_commit_is_found_before_a_block_is_sent(void **state)
+{
+    struct mini mini = {0};
+    struct blob *blob = version_of(LARGE_BYTES, 15), *renamed = version_of(LARGE_BYTES, 15);
+    struct upload *u = entry(UPLOAD_CONTENT, blob, BASE_ANY, "");
+    struct upload *again = entry(UPLOAD_CONTENT, blob, BASE_ANY, ""); /* as after a restart */
+    struct upload *other = entry(UPLOAD_CONTENT, renamed, BASE_ANY, "");
+    struct run run;
+
+    free((char *)renamed->record.content_type.base);
+    renamed->record.content_type = fake_dup(SPAN("text/other"));
+    run_open(&run, serve, &mini);
+    run_one(&run, u);
+    run_one(&run, again);
+    assert_int_equal(LAST(&run).end, UPLOAD_CONFIRMED);
+    assert_string_equal(LAST(&run).etag, "\"v1\"");
+    assert_int_equal(fake_cloud_count(run.cloud, "PUT", "comp=block&"), 4);
+    assert_int_equal(fake_cloud_count(run.cloud, "PUT", "comp=blocklist"), 1);
+    run_one(&run, other); /* the same bytes, described differently: a version of its own */
+    assert_int_equal(LAST(&run).end, UPLOAD_CONFIRMED);
+    assert_string_equal(LAST(&run).etag, "\"v2\"");
+    assert_string_equal(mini.type, "text/other");
+    blob_unref(blob);
+    blob_unref(renamed);
+    free(u);
+    free(again);
+    free(other);
+    run_close(&run);
+}
+
 /* Somebody else's blob of the same length, type and metadata stands there. */
 static void conflict(enum contract_conflict policy, size_t bytes, struct mini *mini,
                      struct run *run)
@@ -726,6 +758,7 @@ int main(void)
         cmocka_unit_test(test_upload__foreign_blocks_of_the_same_place_are_not_ours),
         cmocka_unit_test(test_upload__a_lost_answer_is_proved),
         cmocka_unit_test(test_upload__a_lost_answer_to_a_delete_is_proved),
+        cmocka_unit_test(test_upload__a_lost_commit_is_found_before_a_block_is_sent),
         cmocka_unit_test(test_upload__a_conflict_is_held),
         cmocka_unit_test(test_upload__a_conflict_is_ours_or_theirs_by_contract),
         cmocka_unit_test(test_upload__deletes_and_properties),

@@ -8,7 +8,7 @@ static char *blob_bytes;
 
 struct cloud {
     bool gone, busy_once, corrupt;
-    unsigned cuts;
+    unsigned cuts, stalls;
 };
 
 static uint64_t number(struct span s)
@@ -53,6 +53,10 @@ static void serve(void *arg, const struct fake_request *request, struct fake_ans
     if (c->cuts) {
         c->cuts--;
         ret->cut_at = (end - start) / 3 + 1;
+    }
+    if (c->stalls) {
+        c->stalls--;
+        ret->stall_at = 700; /* curl looks at the speed of the last seconds: few bytes, found soon */
     }
     ret->corrupt_at = c->corrupt ? 77 : 0;
 }
@@ -135,6 +139,25 @@ static void test_upstream_fill__cuts_and_busy_answers_are_got_over(void **state)
     run_close(&run);
 }
 
+static void test_upstream_fill__a_stalled_body_goes_on_once(void **state)
+{
+    struct cloud cloud = {.stalls = 1};
+    struct blob *blob = cold_blob();
+    struct run run;
+
+    start(&run, &cloud);
+    assert_int_equal(fill_once(&run, blob, (struct range){0, 1 << 20}), 0);
+    RUN_UNTIL(fake_fills_ok == 1);
+    assert_memory_equal(blob->content, blob_bytes, 1 << 20);
+    assert_int_equal(bytes_out(&run), 1 << 20);
+    cloud.stalls = 2;
+    assert_int_equal(fill_once(&run, blob, (struct range){1 << 20, 1 << 20}), 0);
+    RUN_UNTIL(fake_fills_failed == 1);
+    assert_int_equal(fake_fill_err, -EHOSTUNREACH);
+    blob_unref(blob);
+    run_close(&run);
+}
+
 static void test_upstream_fill__a_wrong_byte_fails_the_run(void **state)
 {
     struct cloud cloud = {.corrupt = true};
@@ -196,6 +219,7 @@ int main(void)
         cmocka_unit_test(test_upstream_fill__a_gap_comes_once_in_checked_runs),
         cmocka_unit_test(test_upstream_fill__fetches_only_the_units_of_the_gap),
         cmocka_unit_test(test_upstream_fill__cuts_and_busy_answers_are_got_over),
+        cmocka_unit_test(test_upstream_fill__a_stalled_body_goes_on_once),
         cmocka_unit_test(test_upstream_fill__a_wrong_byte_fails_the_run),
         cmocka_unit_test(test_upstream_fill__another_version_is_stale_and_asked_for),
         cmocka_unit_test(test_upstream_fill__nobody_there_fails_within_bounds),
