@@ -70,9 +70,10 @@ static void chain_ran(struct completion *ran)
     if (ran->err == -EBUSY)
         (void)chain_job(chain); /* the workers' queue is full: hash here, slow but right */
     chain->running = false;
-    if (chain->closed)
+    if (chain->closed) {
+        loop_release(ran->loop);
         chain_free(chain);
-    else if (md5_chain_waiting(chain)) {
+    } else if (md5_chain_waiting(chain)) {
         chain->running = true;
         worker_run(chain->workers, chain_job, chain, &chain->ran);
     }
@@ -137,7 +138,9 @@ struct md5_chain *md5_chain_close(struct md5_chain *chain)
     chain->abandoned = true;
     assert(!chain->waiter); /* the op has come back from its await (O5) */
     pthread_mutex_unlock(&chain->lock);
-    if (!chain->running)
+    if (chain->running)
+        loop_hold(chain->ran.loop); /* chain_ran is to come */
+    else
         chain_free(chain);
     return NULL;
 }
