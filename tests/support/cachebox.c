@@ -6,6 +6,8 @@
 
 #include "base/clock.h"
 #include "base/iobuf.h"
+#include "cache/names.h"
+#include "cache/store.h"
 #include "tests/support/tempdir.h"
 
 #define DEVICE_SLABS 8
@@ -116,6 +118,19 @@ int cachebox_check(struct cachebox *box)
 
     cachebox_open(box);
     return findings;
+}
+
+void cachebox_fill_small_slabs(struct cachebox *box)
+{
+    struct slab_store *slabs = box->cache->slabs;
+    SCOPED_LOCK(&slabs->lock);
+
+    for (unsigned i = 0; i < slabs->device_count; i++) {
+        struct device *device = &slabs->device[i];
+
+        if (device->small_slab != UINT32_MAX && device->slabs[device->small_slab].live)
+            device->small_slab = UINT32_MAX;
+    }
 }
 
 void cachebox_close(struct cachebox *box)

@@ -46,6 +46,8 @@ int cachebox_try_crash(struct cachebox *box, uint64_t seed, struct cachebox **re
 /* `hearth check` on the box as it is now: closes it, checks, opens it again. Number of findings,
  * printed. */
 int cachebox_check(struct cachebox *box);
+/* As if the slabs that take small records were full: a start goes on in them, so it closes none. */
+void cachebox_fill_small_slabs(struct cachebox *box);
 int cachebox_close_and_check(struct cachebox *box); /* and leaves it closed */
 /* The same with devices that are not there. */
 int cachebox_check_elsewhere(struct cachebox *box);

@@ -638,6 +638,7 @@ static void run_restart(struct run *run)
     copy_index(run);
     run->copy_boot = run->copies - 1;
     cachebox_open(run->box);
+    cachebox_fill_small_slabs(run->box);
     keeper_call(run->box->cache->content->keeper, KEEP_COMPACT);
 }
 

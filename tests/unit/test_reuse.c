@@ -237,7 +237,7 @@ static bool lies_on(struct story *s, uint64_t id, const char *name, unsigned dev
     return ret;
 }
 
-/* Small blobs, one of which lies alone in a slab of the third device, closed by a restart. */
+/* Small blobs, one of which lies alone in a full slab of the third device, after a restart. */
 static const char *lonely_blob(struct story *s, uint64_t id)
 {
     static const char *const names[] = {"x", "y", "z"};
@@ -251,6 +251,7 @@ static const char *lonely_blob(struct story *s, uint64_t id)
     assert_non_null(lonely);
     cachebox_close(s->box);
     cachebox_open(s->box);
+    cachebox_fill_small_slabs(s->box);
     return lonely;
 }
 
@@ -361,7 +362,7 @@ static void test_reuse__a_slot_waits_for_its_readers(void **state)
 
 #define BLOCKS 6
 
-/* Staged blocks in small slabs, closed by a restart. */
+/* Staged blocks in full small slabs, after a restart. */
 static void stage_blocks(struct story *s, uint64_t id, char *const *text)
 {
     for (unsigned i = 0; i < BLOCKS; i++) {
@@ -371,6 +372,7 @@ static void stage_blocks(struct story *s, uint64_t id, char *const *text)
     }
     cachebox_close(s->box);
     cachebox_open(s->box);
+    cachebox_fill_small_slabs(s->box);
 }
 
 /* All blocks are there, whole. */
@@ -425,7 +427,7 @@ static bool compaction_loses(struct io_tap_skip skip, enum slot_mutant mutant, u
     capture(s, true);
     keeper_call(s->box->cache->content->keeper, KEEP_COMPACT);
     while (slab_small_sparsest(s->box->cache->slabs, UINT64_MAX, &device, &slab))
-        loop_poll_once(s->box->poll, 1); /* until all slabs that the restart closed are free */
+        loop_poll_once(s->box->poll, 1); /* until all sparse slabs are free */
     capture(s, false);
     assert_int_equal(metric_read(&metric_compacted_records), moved + BLOCKS);
     atomic_store(&slot_mutant, SLOT_BY_S5);
