@@ -29,7 +29,7 @@ HITS_MAX = {"epoch_begun": 1, "log_slab_taken": 1, "log_slab_begun": 1, "super_b
             "slab_header_written": 4, "slab_prepared": 4, "index_family_flushed": 12, "index_flushed": 1,
             "log_trimmed": 1, "extent_written": 6, "block_unstaged": 3, "reap_gathered": 10, "reap_committed": 10,
             "stage_dropped": 10, "fill_stored": 4, "upload_answered": 10, "upload_confirmed": 10,
-            "upload_recorded": 10, "upload_blocks_sent": 1, "evicted": 3, "record_moved": 4, "compacted": 1}
+            "upload_recorded": 10, "upload_blocks_sent": 1, "evicted": 3, "record_moved": 1, "compacted": 1}
 HITS_MAX_USUAL = 60
 AT_STOP = {"index_family_flushed", "index_flushed", "log_trimmed"}  # or at a start with much log
 NEEDS_COLD_READS = {"fill_stored"}
@@ -143,6 +143,7 @@ class FailpointRun:
 
     def __init__(self, world, cold):
         self.world, self.cold, self.times = world, cold, []
+        self.sparse = False  # is there a slab to compact?
 
     def work_for(self, name):
         if name not in NEEDS_FULL_DEVICES:
@@ -186,9 +187,10 @@ class FailpointRun:
 
     def kill_at(self, name, hit):
         begun = time.monotonic()
-        if name in NEEDS_SPARSE_SLABS:
+        if name in NEEDS_SPARSE_SLABS and not self.sparse:
             self.scatter()
         reached = self.strike(name, hit)
+        self.sparse = reached and name == "record_moved"  # killed before its change: all is where it was
         self.world.judge()
         if name in NEEDS_FULL_DEVICES:
             self.relieve()

@@ -216,15 +216,15 @@ class Workload:
             self._delete(session, name)
 
     def scatter(self, names):
-        """Fills more than a slab with small records, of which one in SCATTER_KEPT stays: a sparse slab to compact."""
+        """Writes more than a slab of small records, of which one in SCATTER_KEPT stays: a sparse slab to compact."""
         session, filler, end = Session(self.endpoint), "press/scatter", time.monotonic() + 30
         for i in range(SCATTER_RECORDS):
-            while (answer := session.put_block(filler, block_id(i), bytes(SMALL_BYTES_MAX))).status != 201:
+            while (answer := session.put(filler, bytes(SMALL_BYTES_MAX))).status != 201:
                 assert answer.status == 503 and time.monotonic() < end, answer  # what was deleted is being reaped
                 self.over.wait(0.1)
             if i % SCATTER_KEPT == 0:
                 self._stage(session, names[i // SCATTER_KEPT % len(names)], 100)
-        assert session.put(filler, b"").status == 201  # its blocks go
+        assert session.put(filler, b"").status == 201
         session.close()
 
     def relieve(self, names):
