@@ -41,6 +41,9 @@ struct cell *cell_new(struct slab_store *slabs, const struct extent *extent);
 struct cell *cell_ref(struct cell *cell);
 struct cell *
 cell_unref(struct cell *cell); /* NULL is fine; the last one of a doomed cell frees its slot */
+/* Single units can be written into it again: it still is a large extent of this object. A small record
+ * shares its pages with others'. */
+bool cell_takes_units(const struct cell *cell);
 struct object *object_find(struct cache *cache, struct object_id id); /* memory only; NULL */
 bool object_id_eq(struct object_id a, struct object_id b);
 uint64_t object_id_hash(struct object_id id);
@@ -145,6 +148,7 @@ void evict_forget(struct evict *evict, struct object_id id, uint32_t index);
 void evict_touch(struct evict *evict, struct object_id id, uint32_t index);
 /* Within a change: the extent goes if it is still clean when the change is ordered. */
 void evict_extent(struct change *change, struct object *object, uint32_t index);
+void object_commit_eviction(struct object *object, uint32_t index); /* that alone; nobody waits */
 void evict_run(struct cache *cache); /* keeper's thread */
 uint64_t evict_low_bytes(struct cache *cache);
 void evict_start(struct cache *cache); /* told by the slab store from now on */

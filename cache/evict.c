@@ -220,6 +220,14 @@ void evict_extent(struct change *change, struct object *object, uint32_t index)
     change_add_hook(change, &hook->hook);
 }
 
+void object_commit_eviction(struct object *object, uint32_t index)
+{
+    struct change *change = change_new();
+
+    evict_extent(change, object, index);
+    commit_submit(object->cache->committer, change);
+}
+
 /* ---- keeper's thread ---- */
 
 /* One change of up to EVICT_BATCH extents and no more bytes than needed. Number of victims, or

@@ -289,7 +289,9 @@ static int store_fill(struct filler *filler, struct fill *fill)
     bool fresh = !cell;
     int err = 0;
 
-    if (!fresh) {
+    if (!fresh && !cell_takes_units(cell)) { /* a damaged small body on its way out (reader.c) */
+        err = -ESTALE;
+    } else if (!fresh) {
         pthread_mutex_lock(&fill->object->lock);
         extent = cell->extent;
         pthread_mutex_unlock(&fill->object->lock);
@@ -369,7 +371,7 @@ static void filler_store_all(struct filler *filler)
 
         if (err)
             STAT_INC(fills_not_kept);
-        if (err && err != -ENOSPC) /* eviction knows: the slab store told it */
+        if (err && err != -ENOSPC && err != -ESTALE) /* eviction knows of the first */
             log_warn_limited("bytes from the cloud could not be kept", KV_ERR(err));
         fill_done(fill);
     }

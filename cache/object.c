@@ -38,6 +38,11 @@ struct cell *cell_unref(struct cell *cell)
     return NULL;
 }
 
+bool cell_takes_units(const struct cell *cell)
+{
+    return slab_kind_at(cell->slabs, &cell->extent.at) == SLAB_LARGE;
+}
+
 /* ---- identity and the table ---- */
 
 bool object_id_eq(struct object_id a, struct object_id b)

@@ -187,7 +187,10 @@ static int slot_damaged(struct reader_slot *slot)
     for (unsigned unit = first; unit <= last / UNIT_BYTES; unit++)
         slot->cell->extent.present &= ~(1ULL << unit);
     pthread_mutex_unlock(&object->lock);
-    object_commit_extent(object, slot->cell);
+    if (cell_takes_units(slot->cell))
+        object_commit_extent(object, slot->cell);
+    else
+        object_commit_eviction(object, slot->cell->extent.index);
     return 0;
 }
 

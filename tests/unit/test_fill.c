@@ -447,6 +447,84 @@ static void test_fill__reader_may_leave_at_any_time(void **state)
     world_free(w);
 }
 
+/* ---- damaged small bodies ---- */
+
+#define SMALL 1000
+
+/* Uploaded bodies located by their records: the first in a run of its own, the others share one. */
+static void small_run(struct world *w, struct object **objects, unsigned n)
+{
+    static char bytes[SMALL];
+    struct small_write *writes = xcalloc(n, sizeof(*writes));
+    struct awaited *awaited = xcalloc(n, sizeof(*awaited));
+    struct extent *extents = xcalloc(n, sizeof(*extents));
+    struct object_origin origin = {.container = 7, .blob = SPAN("b"), .etag = SPAN("\"e\"")};
+    struct name who = {.container = 7, .blob = SPAN("b")};
+
+    pattern_fill(bytes, SEED, 0, SMALL);
+    for (unsigned i = 0; i < n; i++) {
+        objects[i] = object_new(&w->cache, object_id_next(&w->cache));
+        writes[i] = (struct small_write){.id = objects[i]->id,
+                                         .bytes = {bytes, SMALL},
+                                         .crc = crc64(0, bytes, SMALL),
+                                         .ret = &extents[i],
+                                         .done = awaited_init(&awaited[i], w->loop)};
+        small_write_start(w->cache.slabs, &writes[i]);
+    }
+    for (unsigned i = 0; i < n; i++) {
+        struct change *change = change_new();
+
+        assert_int_equal(loop_await(w->poll, &awaited[i]), 0);
+        objects[i]->small = objects[i]->has_crc64 = true;
+        object_add_extent(objects[i], &extents[i]);
+        object_link_record(change, objects[i], &who, OBJECT_DIRTY);
+        object_set_clean(change, objects[i], 0, &origin);
+        world_commit(w, change);
+    }
+    free(extents);
+    free(awaited);
+    free(writes);
+}
+
+/* It lies among others' records: it is never written again in place. */
+static void test_fill__of_a_damaged_small_body_spares_its_neighbours(void **state)
+{
+    struct world *w = world_new(6, 0);
+    struct object *objects[4];
+    struct blob *blobs[4];
+    struct extent extent;
+    unsigned rows;
+
+    small_run(w, objects, 4);
+    for (unsigned i = 0; i < 4; i++)
+        blobs[i] = world_blob_of(w, objects[i]);
+    world_start(w);
+    rows = world_rows(w, FAM_SPACE);
+    for (unsigned i = 1; i < 4; i++) { /* first in its run, and in the midst of it */
+        struct cloud cloud = {0};
+        struct client client;
+
+        assert_true(object_extent(objects[i], 0, &extent));
+        assert_int_equal(extent.at.offset % IO_ALIGN == 0, i == 1);
+        io_sim_corrupt(w->devices.sim, "slab0",
+                       slab_offset(w->cache.slabs, 0, extent.at.slab) + extent.at.offset + 500, 4);
+        for (unsigned n = 0; n < 3; n++) {
+            client_start(w, &client, blobs[i], &cloud, 0, SMALL);
+            run(w, &cloud, &client, 1);
+            assert_int_equal(client.err, 0);
+            fills_settled(w, objects[i]);
+        }
+        assert_true(cloud.bytes <= 2 * SMALL); /* it stays, once the damaged one has gone */
+        for (unsigned k = 0; k < 4; k++)
+            assert_int_equal(world_read(w, blobs[k], SEED, 0, SMALL), 0);
+    }
+    assert_int_equal(world_rows(w, FAM_SPACE), rows - 3);
+    assert_int_equal(world_rows(w, FAM_OBJECTS), 0);
+    for (unsigned i = 0; i < 4; i++)
+        blob_unref(blobs[i]);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -459,6 +537,7 @@ int main(void)
         cmocka_unit_test(test_fill__of_a_block_asks_for_its_place_in_the_cloud_blob),
         cmocka_unit_test(test_fill__of_an_unlinked_object_leaves_nothing),
         cmocka_unit_test(test_fill__reader_may_leave_at_any_time),
+        cmocka_unit_test(test_fill__of_a_damaged_small_body_spares_its_neighbours),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
