@@ -76,9 +76,7 @@ static void count(struct content *content, enum object_state state, int64_t byte
 /* Bodies located by their record are compaction's: only whole small slabs give room. */
 bool object_evictable(const struct object *object)
 {
-    bool record = object->link_count && object->links[0].user == LINK_RECORD;
-
-    return object->rows && !record && object->origin.etag.len &&
+    return object->rows && !object_is_located(object) && object->origin.etag.len &&
            object_state_locked(object) == OBJECT_CLEAN;
 }
 

@@ -61,6 +61,11 @@ bool object_evictable(const struct object *object); /* content.c; lock held */
 #define LINK_RECORD 0 /* the user of a body located by its blob record */
 void object_add_link(struct object *object, uint64_t user,
                      enum object_state state); /* object's lock held */
+/* Located by a blob record: no row but that of its slot. Object's lock held. */
+static inline bool object_is_located(const struct object *object)
+{
+    return object->link_count && object->links[0].user == LINK_RECORD;
+}
 
 /* ---- filler.c ---- */
 /* The extent's row as it is when ordered; nobody waits. After units were added or lost. */

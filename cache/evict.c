@@ -171,7 +171,7 @@ static void evict_order(struct change_hook *base, struct change *change)
     if (!cell || !object->rows || !object->origin.etag.len ||
         object_state_locked(object) != OBJECT_CLEAN)
         return; /* B6 */
-    hook->record = object->link_count && object->links[0].user == LINK_RECORD;
+    hook->record = object_is_located(object);
     if (hook->record) {
         change_delete_space(change, &cell->extent.at);
         object->rows = false; /* its record still says where it was: B7 */

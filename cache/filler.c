@@ -232,7 +232,8 @@ static void store_order(struct change_hook *base, struct change *change)
     struct object *object = hook->object;
 
     SCOPED_LOCK(&object->lock);
-    if (object->rows && object->cells[hook->cell->extent.index] == hook->cell)
+    if (object->rows && !object_is_located(object) &&
+        object->cells[hook->cell->extent.index] == hook->cell)
         change_put_extent(change, object, &hook->cell->extent);
 }
 
