@@ -73,7 +73,6 @@ static void count(struct content *content, enum object_state state, int64_t byte
     atomic_fetch_add_explicit(&content->bytes[state], bytes, memory_order_relaxed);
 }
 
-/* Bodies located by their record are compaction's: only whole small slabs give room. */
 bool object_evictable(const struct object *object)
 {
     return object->rows && !object_is_located(object) && object->origin.etag.len &&
@@ -93,7 +92,7 @@ static void object_tell_evict(struct object *object)
         if (!object->cells[i])
             continue;
         else if (know)
-            evict_know(evict, object->id, i, object->cells[i]->extent.length);
+            evict_know(evict, object->id, &object->cells[i]->extent);
         else
             evict_forget(evict, object->id, i);
 }
@@ -157,9 +156,7 @@ struct load_object {
     bool any, row, origin, link;
     enum object_state state;
     uint64_t bytes;
-    struct {
-        uint32_t index, length;
-    } * extents;
+    struct extent *extents;
     unsigned extent_count, extent_room;
 };
 
@@ -169,8 +166,7 @@ static void load_object_end(struct cache *cache, struct load_object *load)
         count(cache->content, load->state, (int64_t)load->bytes);
         for (unsigned i = 0; load->state == OBJECT_CLEAN && load->origin && i < load->extent_count;
              i++)
-            evict_know(cache->content->evict, load->id, load->extents[i].index,
-                       load->extents[i].length);
+            evict_know(cache->content->evict, load->id, &load->extents[i]);
     } else if (load->any) {
         log_warn("an object that nothing refers to", KV_UINT("counter", load->id.counter),
                  KV_UINT("bytes", load->bytes));
@@ -192,8 +188,8 @@ static int load_extent(struct load_object *load, uint64_t index, struct span val
         load->extent_room = load->extent_room ? load->extent_room * 2 : 16;
         load->extents = xrealloc(load->extents, load->extent_room * sizeof(*load->extents));
     }
-    load->extents[load->extent_count].index = (uint32_t)index;
-    load->extents[load->extent_count++].length = extent.length;
+    extent.index = (uint32_t)index;
+    load->extents[load->extent_count++] = extent;
     load->bytes += extent.length;
     return 0;
 }

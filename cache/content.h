@@ -33,6 +33,8 @@ struct content {
     struct filler *filler;    /* filler.c */
     struct reaper *reaper;    /* reaper.c */
     struct keeper *keeper;    /* keeper.c: the background thread */
+    _Atomic bool small_refused;           /* a small record found no room */
+    struct location sparse_hand, full_hand; /* compact.c: the small slabs it looked at last */
     struct object_shard shards[TABLE_SHARDS];
 };
 
@@ -147,19 +149,24 @@ struct tier_stats tier_stats(struct tier *tier);
 /* ---- evict.c ---- */
 struct evict *evict_new(struct cache *cache);
 struct evict *evict_free(struct evict *evict); /* NULL is fine */
-/* Any thread: a clean extent that can be fetched again, or no more; a client read it. */
-void evict_know(struct evict *evict, struct object_id id, uint32_t index, uint32_t length);
+/* Any thread: a clean extent that can be fetched again (in a large slab: others go with their slab),
+ * or no more; a client read it. */
+void evict_know(struct evict *evict, struct object_id id, const struct extent *extent);
 void evict_forget(struct evict *evict, struct object_id id, uint32_t index);
 void evict_touch(struct evict *evict, struct object_id id, uint32_t index);
 /* Within a change: the extent goes if it is still clean when the change is ordered. */
 void evict_extent(struct change *change, struct object *object, uint32_t index);
 void object_commit_eviction(struct object *object, uint32_t index); /* that alone; nobody waits */
-void evict_run(struct cache *cache); /* keeper's thread */
+void evict_run(struct cache *cache);           /* keeper's thread */
+void evict_large(struct cache *cache);         /* an allocation failed whatever the sums say */
+uint64_t evict_small_bytes(struct cache *cache); /* clean ones that no single eviction would free */
 uint64_t evict_low_bytes(struct cache *cache);
 void evict_start(struct cache *cache); /* told by the slab store from now on */
 
-/* ---- compact.c ---- */
-void compact_run(struct cache *cache); /* keeper's thread */
+/* ---- compact.c: keeper's thread. How many small slabs were emptied ---- */
+void compact_run(struct cache *cache);
+unsigned compact_sparse(struct cache *cache); /* of those with little in them */
+unsigned compact_full(struct cache *cache);   /* the next one of clean bodies */
 
 /* ---- reaper.c ---- */
 #define META_DROP_MANIFEST 'm' /* 'm', manifest u64: rows to free */

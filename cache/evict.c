@@ -1,6 +1,7 @@
 /* cache/evict.c - room on full devices: clean extents that can be fetched again go, in the order of
  * a policy (evict_policy.h). Never dirty, sole or staged bytes (B6). Objects stay: the extent is
- * absent then.
+ * absent then. Bodies in small slabs go slab by slab (compact.c); room comes from where more clean
+ * bytes lie.
  *
  * The book of evictable extents is told by object_settled, fills and load; it may be behind, so
  * whether an extent may go is judged in commit order by the hook of the change that takes it. Its
@@ -24,6 +25,7 @@ struct evict {
     struct evict_policy *policy;
     struct evict_item **buckets;
     size_t bucket_count, count;
+    uint64_t bytes; /* of all in the book */
     _Atomic bool must; /* space is low, or scattered so that an allocation failed */
 };
 
@@ -62,18 +64,21 @@ static void book_grow(struct evict *evict)
     free(old);
 }
 
-void evict_know(struct evict *evict, struct object_id id, uint32_t index, uint32_t length)
+void evict_know(struct evict *evict, struct object_id id, const struct extent *extent)
 {
     struct evict_item **place, *item;
 
+    if (slab_kind_at(evict->cache->slabs, &extent->at) != SLAB_LARGE)
+        return;
     SCOPED_LOCK(&evict->lock);
-    place = book_place(evict, id, index);
+    place = book_place(evict, id, extent->index);
     if (*place)
         return;
     item = *place = xcalloc(1, sizeof(*item));
     item->id = id;
-    item->index = index;
-    item->length = length;
+    item->index = extent->index;
+    item->length = extent->length;
+    evict->bytes += item->length;
     evict->policy->ops->add(evict->policy, item);
     if (++evict->count > evict->bucket_count)
         book_grow(evict);
@@ -91,6 +96,7 @@ void evict_forget(struct evict *evict, struct object_id id, uint32_t index)
     *place = item->hash_next;
     evict->policy->ops->remove(evict->policy, item);
     evict->count--;
+    evict->bytes -= item->length;
     free(item);
 }
 
@@ -118,6 +124,7 @@ static bool evict_victim(struct evict *evict, struct object_id *id, uint32_t *in
     *length = item->length;
     *book_place(evict, item->id, item->index) = item->hash_next;
     evict->count--;
+    evict->bytes -= item->length;
     free(item);
     return true;
 }
@@ -263,6 +270,33 @@ static int evict_batch(struct cache *cache, uint64_t need)
     return err < 0 ? err : n;
 }
 
+static uint64_t evict_book_bytes(struct evict *evict)
+{
+    SCOPED_LOCK(&evict->lock);
+
+    return evict->bytes;
+}
+
+uint64_t evict_small_bytes(struct cache *cache)
+{
+    uint64_t clean = content_stats(cache).clean_bytes;
+
+    return clean - MIN(clean, evict_book_bytes(cache->content->evict));
+}
+
+/* From where more clean bytes lie; from elsewhere if that gives nothing. 0: there is nothing. */
+static int evict_some(struct cache *cache, uint64_t need)
+{
+    bool small = evict_small_bytes(cache) > evict_book_bytes(cache->content->evict);
+    int n = small ? (int)compact_full(cache) : 0;
+
+    if (n == 0)
+        n = evict_batch(cache, need);
+    if (n == 0 && !small)
+        n = (int)compact_full(cache);
+    return n ? n : (int)compact_sparse(cache);
+}
+
 void evict_run(struct cache *cache)
 {
     struct content *content = cache->content;
@@ -271,15 +305,13 @@ void evict_run(struct cache *cache)
     int n = 1;
 
     if (atomic_exchange(&content->evict->must, false) && space.free_bytes >= high)
-        n = evict_batch(cache, EVICT_MUST_BYTES);
+        n = evict_some(cache, EVICT_MUST_BYTES);
     while (n > 0 && !keeper_stopping(content->keeper) && space.free_bytes < high) {
-        n = evict_batch(cache, high - space.free_bytes);
+        n = evict_some(cache, high - space.free_bytes);
         space = slab_space(cache->slabs);
     }
     if (n < 0)
         log_error("eviction failed", KV_ERR(n));
-    if (n == 0)
-        keeper_call(content->keeper, KEEP_COMPACT); /* room may be tied up in sparse small slabs */
 }
 
 uint64_t evict_low_bytes(struct cache *cache)
@@ -287,12 +319,23 @@ uint64_t evict_low_bytes(struct cache *cache)
     return slab_space(cache->slabs).bytes / EVICT_LOW_SHARE;
 }
 
-static void on_low(void *arg)
+void evict_large(struct cache *cache)
+{
+    cache->content->evict->must = true;
+    keeper_call(cache->content->keeper, KEEP_EVICT);
+}
+
+static void on_low(void *arg, enum slab_kind kind, bool refused)
 {
     struct cache *cache = arg;
 
-    cache->content->evict->must = true;
-    keeper_call(cache->content->keeper, KEEP_EVICT);
+    if (kind == SLAB_LARGE) {
+        evict_large(cache);
+        return;
+    }
+    if (refused)
+        cache->content->small_refused = true;
+    keeper_call(cache->content->keeper, KEEP_COMPACT);
 }
 
 void evict_start(struct cache *cache)

@@ -239,11 +239,9 @@ static void store_order(struct change_hook *base, struct change *change)
 
 static void store_tell_evict(struct object *object, const struct cell *cell)
 {
-    uint32_t index = cell->extent.index;
-
     SCOPED_LOCK(&object->lock);
-    if (object->known && object->cells[index] == cell)
-        evict_know(object->cache->content->evict, object->id, index, cell->extent.length);
+    if (object->known && object->cells[cell->extent.index] == cell)
+        evict_know(object->cache->content->evict, object->id, &cell->extent);
 }
 
 static void store_end(struct change_hook *base, int err)

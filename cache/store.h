@@ -79,7 +79,7 @@ struct slab_store {
     struct completion *waiting, **waiting_last; /* slab_wait */
     unsigned turn;                              /* round robin over devices */
     uint64_t low_bytes;
-    void (*low_fn)(void *arg);
+    void (*low_fn)(void *arg, enum slab_kind kind, bool refused);
     void *low_arg;
     struct small_lanes *lanes;         /* small.c */
     struct extent_pages *extent_pages; /* extent.c: header pages for reuse */

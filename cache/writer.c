@@ -8,7 +8,7 @@
  * Only a full device (then eviction is waited for, a while) or one whose next slab is still being
  * prepared keeps pieces in the queue.
  * Pieces pushed and not yet on the device are at most WRITER_PIECES_MAX: writer_buffer waits beyond
- * that. A short body is one record in a run that many share (small.c). Nothing here is flushed:
+ * that. A short body is one record in a run that many share (small.c); it waits for room likewise. Nothing here is flushed:
  * finishing tells the committer which devices owe a flush. An error sticks; what was written is
  * free space again, since nothing durable ever refers to it. */
 #include "cache/internal.h"
@@ -71,6 +71,7 @@ struct writer {
 
 static void writer_settle(struct writer *w);
 static void writer_pump(struct writer *w);
+static void small_again(struct writer *w);
 
 static enum iobuf_class buffer_class(const struct writer *w)
 {
@@ -251,7 +252,10 @@ static void slab_is_ready(struct completion *done) /* or will not be: the next a
 
     timer_stop(w->loop, &w->room_timer);
     w->slab_waiting = false;
-    writer_pump(w);
+    if (w->small)
+        small_again(w);
+    else
+        writer_pump(w);
     writer_settle(w);
 }
 
@@ -305,20 +309,35 @@ static void writer_pump(struct writer *w)
 
 /* ---- a short body ---- */
 
+static void small_ended(struct writer *w, int err)
+{
+    w->io--;
+    piece_drop(&w->pieces[0]);
+    if (err == 0) {
+        w->devices = 1ULL << w->small_extent.at.device;
+        object_add_extent(w->object, &w->small_extent);
+    } else {
+        writer_fail(w, err);
+    }
+    buffer_serve(w);
+}
+
 static void small_written(struct completion *done)
 {
     struct writer *w = container_of(done, struct writer, small_done);
 
-    w->io--;
-    piece_drop(&w->pieces[0]);
-    if (done->err == 0) {
-        w->devices = 1ULL << w->small_extent.at.device;
-        object_add_extent(w->object, &w->small_extent);
-    } else {
-        writer_fail(w, done->err);
-    }
-    buffer_serve(w);
+    if (done->err == -ENOSPC && w->err == 0 && room_wait(w))
+        return;
+    small_ended(w, done->err);
     writer_settle(w);
+}
+
+static void small_again(struct writer *w) /* there may be room by now */
+{
+    if (w->err == 0)
+        small_write_start(w->cache->slabs, &w->small_write);
+    else
+        small_ended(w, w->err);
 }
 
 static void small_start(struct writer *w, struct iobuf *buf)

@@ -147,21 +147,23 @@ static void test_slab__small_slab_is_free_when_nothing_lives_in_it(void **state)
 {
     struct devices d = serve(1, SLABS);
     struct location at[129], next;
-    unsigned device;
-    uint32_t slab, generation;
+    struct location hand = {0};
+    uint32_t generation;
     enum slab_kind kind;
 
     for (unsigned i = 0; i < 129;
          i++) /* 512 KiB runs of one record: 129 fill the slab, the next opens another */
         assert_int_equal(slab_alloc_run(d.store, 0, 512 << 10, small_bytes(65536), &at[i]), 0);
-    assert_false(slab_small_sparsest(d.store, UINT64_MAX, &device, &slab));
+    assert_false(slab_small_next(d.store, UINT64_MAX, &hand)); /* it is open */
     assert_int_equal(slab_alloc_run(d.store, 0, 512 << 10, small_bytes(100), &next), 0);
     assert_int_not_equal(next.slab, at[0].slab);
     for (unsigned i = 0; i < 128; i++)
         slab_free(d.store, &at[i], 65536);
-    assert_true(slab_small_sparsest(d.store, 70000, &device, &slab));
-    assert_int_equal(slab, at[0].slab);
-    assert_false(slab_small_sparsest(d.store, 60000, &device, &slab));
+    for (unsigned i = 0; i < 2; i++) { /* round and round */
+        assert_true(slab_small_next(d.store, 70000, &hand));
+        assert_int_equal(hand.slab, at[0].slab);
+    }
+    assert_false(slab_small_next(d.store, 60000, &hand));
     assert_int_equal(slab_kind_at(d.store, &at[128]), SLAB_SMALL);
     slab_free(d.store, &at[128], 65536);
     assert_int_equal(slab_kind_at(d.store, &at[128]), SLAB_FREE);
@@ -334,23 +336,51 @@ static void test_slab__a_failed_flush_fences_the_device(void **state)
     devices_done(&d);
 }
 
-static void count_low(void *arg)
+struct low {
+    unsigned told[SLAB_LOG], refused[SLAB_LOG];
+};
+
+static void count_low(void *arg, enum slab_kind kind, bool refused)
 {
-    ++*(unsigned *)arg;
+    struct low *low = arg;
+
+    low->told[kind]++;
+    low->refused[kind] += refused;
 }
 
 static void test_slab__tells_when_room_runs_low(void **state)
 {
     struct devices d = serve(1, SLABS);
     struct location at[200];
-    unsigned low = 0;
+    struct low low = {0};
 
     slab_on_low(d.store, 40 << 20, count_low, &low);
     for (unsigned i = 0; i < 38; i++)
         assert_int_equal(slab_alloc_large(d.store, EXTENT_BYTES_MAX, &at[i]), 0);
-    assert_int_equal(low, 0);
+    assert_int_equal(low.told[SLAB_LARGE], 0);
     fill_large(d.store, EXTENT_BYTES_MAX, at, countof(at));
-    assert_true(low >= 10);
+    assert_true(low.told[SLAB_LARGE] >= 10 && low.refused[SLAB_LARGE] >= 1);
+    assert_int_equal(low.told[SLAB_SMALL], 0);
+    devices_done(&d);
+}
+
+/* Told once when the last slab is opened, then each time there is none. */
+static void test_slab__tells_when_small_records_have_their_last_slab(void **state)
+{
+    struct devices d = serve(1, SLABS);
+    struct location at;
+    struct low low = {0};
+    uint64_t room = slab_small_room(d.store);
+
+    slab_on_low(d.store, 0, count_low, &low);
+    while (slab_alloc_run(d.store, 0, 512 << 10, 512 << 10, &at) == 0) {
+        assert_true(slab_small_room(d.store) < room);
+        room = slab_small_room(d.store);
+        assert_int_equal(low.told[SLAB_SMALL], room < slab_bytes() ? 1 : 0);
+    }
+    assert_int_equal(low.told[SLAB_SMALL], 2);
+    assert_int_equal(low.refused[SLAB_SMALL], 1);
+    assert_int_equal(low.told[SLAB_LARGE], 0);
     devices_done(&d);
 }
 
@@ -418,6 +448,7 @@ int main(void)
         cmocka_unit_test(test_slab__devices_take_turns),
         cmocka_unit_test(test_slab__a_failed_flush_fences_the_device),
         cmocka_unit_test(test_slab__tells_when_room_runs_low),
+        cmocka_unit_test(test_slab__tells_when_small_records_have_their_last_slab),
         cmocka_unit_test(test_slab__waiting_ends_when_a_slab_is_ready),
     };
 
