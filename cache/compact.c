@@ -19,6 +19,7 @@
 
 #define COMPACT_LIVE_MAX    (SLAB_PAYLOAD_BYTES / 4) /* nearly empty, from here down */
 #define COMPACT_CARRIED_MAX (SLAB_PAYLOAD_BYTES / 2) /* to write elsewhere for one slab */
+#define COMPACT_STARVED_BYTES (SLAB_PAYLOAD_BYTES / 4) /* to become clean before it is worth a look */
 #define COMPACT_SPARSE_MAX  16                       /* slabs in one go */
 #define COMPACT_LOOKED_MAX  256 /* at so many in one go: most that stay are known by one row */
 #define COMPACT_BATCH       256 /* records per change */
@@ -344,6 +345,9 @@ void compact_run(struct cache *cache)
 {
     bool refused = atomic_exchange(&cache->content->small_refused, false);
 
-    if (!compact_sparse(cache) && !compact_full(cache) && refused)
-        evict_large(cache); /* until a whole large slab is empty */
+    if (compact_sparse(cache) || compact_full(cache) || !refused)
+        return;
+    evict_large(cache); /* until a whole large slab is empty */
+    cache->content->small_refused = true;
+    cache->content->starved[KEEP_COMPACT] = COMPACT_STARVED_BYTES;
 }

@@ -97,16 +97,33 @@ static void object_tell_evict(struct object *object)
             evict_forget(evict, object->id, i);
 }
 
+static void tell_starved(struct content *content, int64_t cleaned)
+{
+    for (int duty = 0; duty < KEEP_DUTIES; duty++) {
+        int64_t left = atomic_load_explicit(&content->starved[duty], memory_order_relaxed);
+
+        if (left <= 0)
+            continue;
+        left = atomic_fetch_sub(&content->starved[duty], cleaned);
+        if (left > 0 && left <= cleaned)
+            keeper_call(content->keeper, (enum keeper_duty)duty);
+    }
+}
+
 void object_settled(struct object *object)
 {
     struct content *content = object->cache->content;
+    bool was_clean;
 
     SCOPED_LOCK(&object->lock);
+    was_clean = object->counted == OBJECT_CLEAN;
     count(content, object->counted, -(int64_t)object->counted_bytes);
     object->counted = object_state_locked(object);
     object->counted_bytes = object->rows ? object->cell_bytes : 0;
     count(content, object->counted, (int64_t)object->counted_bytes);
     object_tell_evict(object);
+    if (!was_clean && object->counted == OBJECT_CLEAN)
+        tell_starved(content, (int64_t)object->counted_bytes);
 }
 
 struct content_stats content_stats(struct cache *cache)

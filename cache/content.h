@@ -24,6 +24,8 @@ struct keeper;
 struct reaper;
 struct filler;
 
+enum keeper_duty { KEEP_REAP, KEEP_EVICT, KEEP_COMPACT, KEEP_DUTIES };
+
 struct content {
     struct cache *cache;
     _Atomic uint64_t counter; /* object ids of this epoch */
@@ -34,6 +36,9 @@ struct content {
     struct reaper *reaper;    /* reaper.c */
     struct keeper *keeper;    /* keeper.c: the background thread */
     _Atomic bool small_refused;           /* a small record found no room */
+    /* A duty that was to make room found none: how many bytes have to become clean until it is called
+     * again; writers wait for it. 0 and below: it is not waiting. */
+    _Atomic int64_t starved[KEEP_DUTIES];
     struct location sparse_hand, full_hand; /* compact.c: the small slabs it looked at last */
     struct object_shard shards[TABLE_SHARDS];
 };
@@ -120,7 +125,6 @@ void change_delete_extent(struct change *change, const struct object *object,
 void change_delete_space(struct change *change, const struct location *at);
 
 /* ---- keeper.c: one background thread with a loop; the duties run on it, one after another ---- */
-enum keeper_duty { KEEP_REAP, KEEP_EVICT, KEEP_COMPACT, KEEP_DUTIES };
 struct keeper *keeper_new(struct cache *cache);
 struct keeper *keeper_free(struct keeper *keeper); /* not running; NULL is fine */
 int keeper_start(struct keeper *keeper) must_check;

@@ -302,9 +302,10 @@ void evict_run(struct cache *cache)
     struct content *content = cache->content;
     struct slab_space space = slab_space(cache->slabs);
     uint64_t high = space.bytes / EVICT_HIGH_SHARE;
+    bool must = atomic_exchange(&content->evict->must, false);
     int n = 1;
 
-    if (atomic_exchange(&content->evict->must, false) && space.free_bytes >= high)
+    if (must && space.free_bytes >= high)
         n = evict_some(cache, EVICT_MUST_BYTES);
     while (n > 0 && !keeper_stopping(content->keeper) && space.free_bytes < high) {
         n = evict_some(cache, high - space.free_bytes);
@@ -312,6 +313,10 @@ void evict_run(struct cache *cache)
     }
     if (n < 0)
         log_error("eviction failed", KV_ERR(n));
+    if (n == 0 && must) {
+        content->evict->must = true;
+        content->starved[KEEP_EVICT] = 1;
+    }
 }
 
 uint64_t evict_low_bytes(struct cache *cache)

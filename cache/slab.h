@@ -138,7 +138,6 @@ enum slab_kind slab_kind_at(const struct slab_store *store, const struct locatio
  * at most live_max live bytes. With the last slab_free of what lives in it it is free. */
 bool slab_small_next(struct slab_store *store, uint64_t live_max, struct location *at);
 uint64_t slab_small_room(const struct slab_store *store); /* bytes that small records may still take */
-bool slab_wanted(const struct slab_store *store); /* somebody waits for room */
 
 /* ---- writing an object's bytes (cache_writer_* of cache.h stand in writer.c, on these) ---- */
 /* Loop thread. One extent being written: its units in any order, then its header page. */

@@ -567,13 +567,6 @@ uint64_t slab_small_room(const struct slab_store *store)
     return room;
 }
 
-bool slab_wanted(const struct slab_store *store)
-{
-    SCOPED_LOCK((pthread_mutex_t *)&store->lock);
-
-    return store->waiting != NULL;
-}
-
 struct slab_space slab_space(const struct slab_store *store)
 {
     SCOPED_LOCK((pthread_mutex_t *)&store->lock);

@@ -346,6 +346,31 @@ static void test_evict__slab_that_must_stay_is_passed_over(void **state)
     world_free(w);
 }
 
+/* Nothing could go when room was asked for: who waits for it does not ask again. */
+static void test_evict__goes_on_when_bytes_become_clean(void **state)
+{
+    struct world *w = world_new(6, 0);
+    struct object *object = world_object(w, 1, LENGTH);
+    uint64_t dirty = 1000, free;
+    struct extent extent;
+    unsigned n;
+
+    world_link(w, object, 100, OBJECT_DIRTY);
+    for (n = 0; put_body(w, n, OBJECT_DIRTY, &extent) == 0; n++)
+        ;
+    fill_devices(w, OBJECT_DIRTY, &dirty, &n, slab_space(w->cache.slabs).bytes / 40);
+    world_start(w);
+    w->cache.content->small_refused = true;
+    keeper_call(w->cache.content->keeper, KEEP_COMPACT); /* calls for eviction in turn */
+    WORLD_UNTIL(w, w->cache.content->starved[KEEP_EVICT] > 0 &&
+                       w->cache.content->starved[KEEP_COMPACT] > 0);
+    free = world_free_bytes(w);
+    world_clean(w, object, 100);
+    WORLD_UNTIL(w, world_free_bytes(w) > free);
+    object_unref(object);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -359,6 +384,7 @@ int main(void)
         cmocka_unit_test(test_evict__sparse_small_slab_is_emptied),
         cmocka_unit_test(test_evict__clean_small_bodies_make_room_for_new_ones),
         cmocka_unit_test(test_evict__slab_that_must_stay_is_passed_over),
+        cmocka_unit_test(test_evict__goes_on_when_bytes_become_clean),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
