@@ -180,16 +180,31 @@ static int check_manifest(struct check *c, uint64_t manifest, uint64_t *length)
     return err;
 }
 
+/* Is the slot marked as that object's? A clean body may have left it to another. 1, 0 or -errno. */
+static int has_slot(struct check *c, const struct location *at, struct object_id id)
+{
+    struct index_value value;
+    struct space_row row;
+    char key[SPACE_KEY_BYTES];
+    int err;
+
+    space_key_encode(at, key);
+    err = index_get(c->cache->index, NULL, FAM_SPACE, span_from(key, sizeof(key)), &value);
+    if (err)
+        return err == -ENOENT ? 0 : err;
+    err = space_row_decode(span_from(key, sizeof(key)), value.bytes, &row);
+    index_value_done(&value);
+    return !err && object_id_eq(row.id, id) && row.at.generation == at->generation;
+}
+
 static int check_located(struct check *c, uint64_t container, struct span name,
                          const struct blob_row *row)
 {
-    char key[SPACE_KEY_BYTES];
     int there;
 
     if (!row->extent.at.generation)
         return 0; /* evicted */
-    space_key_encode(&row->extent.at, key);
-    there = has_row(c, FAM_SPACE, span_from(key, sizeof(key)));
+    there = has_slot(c, &row->extent.at, row->object);
     if (there < 0)
         return there;
     if (!there && row->object_state != OBJECT_CLEAN)

@@ -195,13 +195,7 @@ static int compact_body_of(struct compact *compact, const struct space_row *row,
     int err = blob_row_decode(value, &blob, &space);
 
     if (!err && blob.located && object_id_eq(blob.object, row->id)) {
-        struct record_body body = {.id = blob.object,
-                                   .crc64 = blob.record.content_crc64,
-                                   .extent = blob.extent,
-                                   .state = blob.object_state,
-                                   .origin.container = row->container,
-                                   .origin.blob = row->blob,
-                                   .origin.etag = blob.record.cloud_etag};
+        struct record_body body = blob_row_body(&blob, row->container, row->blob);
 
         err = object_get_record(compact->cache, &body, &object);
         if (!err) {

@@ -51,6 +51,7 @@ enum tag {
     TAG_TO,
     TAG_AS_OF,
     TAG_USER,
+    TAG_BODY_ETAG,
 };
 
 /* ---- writing ---- */

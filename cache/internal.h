@@ -74,6 +74,7 @@ struct blob {
     size_t piece_count;
     uint8_t state; /* enum blob_state */
     bool located, confirmed;
+    struct span body_etag; /* where a located body came from, if the record has no cloud ETag */
     struct span *ids;    /* block ids beside the pieces; NULL: not in memory, see the manifest */
     struct span unknown; /* fields of a newer version */
     void *memory;        /* what the spans point into */
