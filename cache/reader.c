@@ -52,6 +52,7 @@ struct reader {
     struct fill *joined[READ_SLOTS + 1]; /* fills whose bytes were handed out unchecked */
     unsigned joined_count;
     int failed;           /* one of them */
+    int missed;           /* what came of a fill that the waiting call slept for and has no bytes of */
     struct fill *watched; /* reference while `waiter` is armed or its wake is on its way */
     struct fill_waiter waiter;
 };
@@ -346,11 +347,22 @@ static bool joined_has(const struct reader *reader, const struct fill *fill)
     return false;
 }
 
+/* Why the fill failed; 0: it has not. It is in no list any more: who does not ask it here would only
+ * see a gap, have it fetched again, and so for ever. */
+static int fill_failure(struct fill *fill)
+{
+    int outcome = fill_outcome(fill);
+
+    return outcome == -EINPROGRESS ? 0 : outcome;
+}
+
 static void reader_woken(struct completion *wake)
 {
     struct fill_waiter *waiter = container_of(wake, struct fill_waiter, wake);
     struct reader *reader = container_of(waiter, struct reader, waiter);
 
+    if (reader->waiting)
+        reader->missed = fill_failure(reader->watched);
     reader->watched = fill_unref(reader->watched);
     reader_pump(reader);
 }
@@ -387,8 +399,13 @@ static bool reader_take(struct reader *reader, struct fill *fill, uint64_t at, u
         return !asleep;
     }
     err = fill_take(fill, at, max, &slice);
-    if (err == -EAGAIN)
-        return !reader_watch(reader, fill, at);
+    if (err == -EAGAIN) {
+        if (reader_watch(reader, fill, at))
+            return false;
+        err = fill_failure(fill);
+        if (!err)
+            return true;
+    }
     if (err < 0) {
         reader_answer(reader, err);
         return false;
@@ -455,6 +472,11 @@ static bool reader_step(struct reader *reader)
 {
     if (reader->failed) {
         reader_answer(reader, reader->failed);
+        return false;
+    }
+    if (reader->missed) {
+        reader_answer(reader, reader->missed);
+        reader->missed = 0;
         return false;
     }
     if (reader->again)

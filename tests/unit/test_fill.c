@@ -271,6 +271,35 @@ static void test_fill__failure_in_the_middle_reaches_every_reader(void **state)
     world_free(w);
 }
 
+/* The cloud has another version (412), or refuses: who waits is told so, and not that there is a gap. */
+static void test_fill__failure_before_the_first_byte_reaches_every_reader(void **state)
+{
+    struct world *w = world_new(6, 0);
+    struct blob *blob = cold_blob(w);
+    struct cloud cloud = {0};
+    struct client clients[8];
+    struct reader *reader;
+    struct slice slice;
+
+    world_start(w);
+    for (unsigned i = 0; i < countof(clients); i++)
+        client_start(w, &clients[i], blob, &cloud, i * 1000, 1 << 20);
+    for (unsigned i = 0; i < 10; i++)
+        loop_poll_once(w->poll, 0); /* all sleep */
+    while (cloud.count)
+        cloud_end(&cloud, 0, -ESTALE);
+    run(w, &cloud, clients, countof(clients));
+    for (unsigned i = 0; i < countof(clients); i++) {
+        assert_int_equal(clients[i].err, -ESTALE);
+        assert_int_equal(clients[i].at, clients[i].start);
+    }
+    reader = cache_reader_open(blob, (struct range){0, 1000}, READ_CLIENT);
+    assert_int_equal(world_next(w, reader, &slice), -ENODATA); /* who comes later may try */
+    reader_close(reader);
+    blob_unref(blob);
+    world_free(w);
+}
+
 static void test_fill__mismatch_never_settles(void **state)
 {
     struct world *w = world_new(6, 0);
@@ -531,6 +560,7 @@ int main(void)
         cmocka_unit_test(test_fill__64_readers_cost_the_cloud_the_blob_once),
         cmocka_unit_test(test_fill__scattered_ranges_fetch_each_unit_once),
         cmocka_unit_test(test_fill__failure_in_the_middle_reaches_every_reader),
+        cmocka_unit_test(test_fill__failure_before_the_first_byte_reaches_every_reader),
         cmocka_unit_test(test_fill__mismatch_never_settles),
         cmocka_unit_test(test_fill__too_short_and_too_long_are_refused),
         cmocka_unit_test(test_fill__back_pressure_pauses_and_resumes),
