@@ -166,13 +166,33 @@ static uint32_t large_find(struct device *device, uint32_t blocks, uint32_t *ret
     return 0;
 }
 
+static bool slab_may_come(const struct device *device, enum slab_kind kind)
+{
+    return !device->fenced && (space_slabs(device, kind) || device->use_count[USE_PREPARING] ||
+                               device->ready[SLAB_LARGE] || device->ready[kind]);
+}
+
+void space_give_up(struct slab_store *store)
+{
+    bool any = false;
+
+    for (unsigned i = 0; i < store->device_count; i++)
+        for (enum slab_kind kind = SLAB_LARGE; kind <= SLAB_SMALL; kind++) {
+            struct device *device = &store->device[i];
+
+            if (!device->wanted[kind] || slab_may_come(device, kind))
+                continue;
+            device->wanted[kind] = false;
+            any = true;
+        }
+    if (any)
+        space_wake(store); /* they ask again and are refused */
+}
+
 /* -EAGAIN: one may become ready; somebody is told to prepare it. */
 static int slab_want(struct slab_store *store, struct device *device, enum slab_kind kind)
 {
-    if (device->fenced)
-        return -ENOSPC;
-    if (!space_slabs(device, kind) && !device->use_count[USE_PREPARING] &&
-        !device->ready[SLAB_LARGE] && !device->ready[kind])
+    if (!slab_may_come(device, kind))
         return -ENOSPC;
     device->wanted[kind] = true;
     slab_prepare_kick(store);

@@ -430,6 +430,66 @@ static void test_slab__waiting_ends_when_a_slab_is_ready(void **state)
     loop_poll_free(poll);
 }
 
+/* Allocates until nothing comes any more. */
+static unsigned take_all(struct devices *d, struct loop_poll *poll, enum slab_kind kind,
+                         struct location *at, unsigned max)
+{
+    unsigned n = 0;
+    int err;
+
+    do {
+        struct awaited awaited;
+
+        assert_true(n < max);
+        err = kind == SLAB_LARGE ? slab_alloc_large(d->store, EXTENT_BYTES_MAX, &at[n])
+                                 : slab_alloc_run(d->store, 0, 512 << 10, 512 << 10, &at[n]);
+        n += err == 0;
+        if (err != -EAGAIN)
+            continue;
+        slab_wait(d->store, kind, awaited_init(&awaited, loop_poll_loop(poll)));
+        (void)loop_await(poll, &awaited);
+    } while (err != -ENOSPC);
+    return n;
+}
+
+/* 1 a small record finds an empty large slab and waits until it is turned over; 2 a large extent takes
+ * it; 3 nothing can come any more: the one that waits is told. */
+static void test_slab__waiting_ends_when_others_took_the_slab(void **state)
+{
+    struct devices d;
+    struct loop_poll *poll = loop_poll_new();
+    struct location at[1000], small[1000];
+    struct awaited awaited;
+    sem_t may_prepare;
+    unsigned n;
+
+    log_set_sink(log_nowhere, NULL);
+    devices_init(&d, 1, SLABS);
+    d.slab_conf.workers = workers_new(1, "prepare");
+    sem_init(&may_prepare, 0, 0);
+    loop_enter(loop_poll_loop(poll));
+    devices_serve(&d);
+    n = take_all(&d, poll, SLAB_LARGE, at, countof(at));
+    (void)take_all(&d, poll, SLAB_SMALL, small, countof(small));
+    assert_int_equal(take_all(&d, poll, SLAB_LARGE, at + n, countof(at) - n), 0);
+    worker_run(d.slab_conf.workers, hold_worker, &may_prepare, NULL);
+    for (unsigned i = 1; i < n; i++)
+        if (at[i].slab == at[0].slab)
+            slab_free(d.store, &at[i], EXTENT_BYTES_MAX);
+    slab_free(d.store, &at[0], EXTENT_BYTES_MAX);
+    assert_int_equal(slab_alloc_run(d.store, 0, 512 << 10, 512 << 10, &small[0]), -EAGAIN);
+    slab_wait(d.store, SLAB_SMALL, awaited_init(&awaited, loop_poll_loop(poll)));
+    assert_int_equal(slab_alloc_large(d.store, EXTENT_BYTES_MAX, &at[0]), 0);
+    sem_post(&may_prepare);
+    assert_int_equal(loop_await(poll, &awaited), 0);
+    assert_int_equal(slab_alloc_run(d.store, 0, 512 << 10, 512 << 10, &small[0]), -ENOSPC);
+    devices_done(&d);
+    workers_free(d.slab_conf.workers);
+    sem_destroy(&may_prepare);
+    loop_enter(NULL);
+    loop_poll_free(poll);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -450,6 +510,7 @@ int main(void)
         cmocka_unit_test(test_slab__tells_when_room_runs_low),
         cmocka_unit_test(test_slab__tells_when_small_records_have_their_last_slab),
         cmocka_unit_test(test_slab__waiting_ends_when_a_slab_is_ready),
+        cmocka_unit_test(test_slab__waiting_ends_when_others_took_the_slab),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
