@@ -95,13 +95,19 @@ static struct fill *asking_grant(struct filler *filler)
     return NULL;
 }
 
-/* The fill is being freed. Then others may have become possible. */
+/* Its buffers are back, if it has ended or was granted them. Then others may have become possible. A
+ * grant that is on its way is given back by the last reference. */
 void filler_give(struct filler *filler, struct fill *fill)
 {
     struct fill *next;
+    bool granted;
 
+    pthread_mutex_lock(&fill->lock);
+    granted = fill->granted;
+    fill->granted = false;
+    pthread_mutex_unlock(&fill->lock);
     pthread_mutex_lock(&filler->lock);
-    if (fill->granted)
+    if (granted)
         filler->in_use -= fill_need(fill);
     else
         asking_drop(filler, fill);
@@ -336,6 +342,7 @@ static struct fill *ended_pop(struct filler *filler)
 static void fill_done(struct fill *fill)
 {
     fill_leave_object(fill);
+    fill_release(fill);
     fill_unref(fill);
 }
 

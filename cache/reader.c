@@ -406,6 +406,8 @@ static bool reader_take(struct reader *reader, struct fill *fill, uint64_t at, u
         if (!err)
             return true;
     }
+    if (err == -EEXIST)
+        return true;
     if (err < 0) {
         reader_answer(reader, err);
         return false;

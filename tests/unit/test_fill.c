@@ -319,6 +319,46 @@ static void test_fill__mismatch_never_settles(void **state)
     world_free(w);
 }
 
+/* A client that does not take its bytes holds the one slice it was given, not the fill's buffers. */
+static void test_fill__stalled_readers_hold_no_buffers_of_fills(void **state)
+{
+    struct world *w = world_new(6, 0);
+    struct blob *blobs[16];
+    struct reader *readers[countof(blobs)];
+    struct slice slices[countof(blobs)];
+
+    world_start(w);
+    for (unsigned i = 0; i < countof(blobs); i++) {
+        char bytes[FEED];
+        struct fill *fill;
+        struct awaited awaited;
+
+        blobs[i] = cold_blob(w);
+        readers[i] = cache_reader_open(blobs[i], (struct range){0, LENGTH}, READ_CLIENT);
+        assert_int_equal(world_next(w, readers[i], &slices[i]), -ENODATA);
+        assert_int_equal(cache_fill_begin(blobs[i], reader_gap(readers[i]), &fill), 0);
+        reader_next(readers[i], &slices[i], awaited_init(&awaited, w->loop));
+        for (uint64_t at = 0; at < fill_range(fill).len;) {
+            size_t n = MIN(sizeof(bytes), fill_range(fill).len - at);
+
+            pattern_fill(bytes, SEED, at, n);
+            assert_int_equal(fill_append(fill, (struct span){bytes, n}), 0);
+            at += n;
+        }
+        assert_int_equal(loop_await(w->poll, &awaited), 0);
+        assert_false(slices[i].checked); /* it has joined */
+        fill_end(fill, i % 2 ? -EIO : 0, NULL);
+        fills_settled(w, blobs[i]->pieces[0].object);
+    }
+    for (unsigned i = 0; i < countof(blobs); i++) {
+        assert_int_equal(world_settle(w, readers[i]), i % 2 ? -EIO : 0);
+        slice_unref(slices[i]);
+        reader_close(readers[i]);
+        blob_unref(blobs[i]);
+    }
+    world_free(w);
+}
+
 static void test_fill__too_short_and_too_long_are_refused(void **state)
 {
     struct world *w = world_new(6, 0);
@@ -562,6 +602,7 @@ int main(void)
         cmocka_unit_test(test_fill__failure_in_the_middle_reaches_every_reader),
         cmocka_unit_test(test_fill__failure_before_the_first_byte_reaches_every_reader),
         cmocka_unit_test(test_fill__mismatch_never_settles),
+        cmocka_unit_test(test_fill__stalled_readers_hold_no_buffers_of_fills),
         cmocka_unit_test(test_fill__too_short_and_too_long_are_refused),
         cmocka_unit_test(test_fill__back_pressure_pauses_and_resumes),
         cmocka_unit_test(test_fill__of_a_block_asks_for_its_place_in_the_cloud_blob),
