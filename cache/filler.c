@@ -10,6 +10,7 @@
  * to bytes that never arrived; their checksum decides, a mismatch is a miss (reader.c). */
 #include "cache/fill.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "cache/metrics.h"
@@ -17,6 +18,7 @@
 #define FILLER_SLEEP_MS 1000 /* every call wakes the loop */
 #define FILLER_QUEUE_MAX                                                                           \
     256 /* ended fills waiting for the devices; more are served once and not kept */
+#define FILLER_ROOM_WAIT_MS 1000
 
 struct filler {
     struct cache *cache;
@@ -29,6 +31,7 @@ struct filler {
     struct fill *asking, **asking_last;
     struct fill *ended, **ended_last;
     unsigned ended_count;
+    bool no_room; /* filler's thread: the last one waited in vain */
 };
 
 /* ---- buffers ---- */
@@ -166,20 +169,58 @@ static struct cell *object_cell(struct object *object, uint32_t index)
     return object->cells[index] ? cell_ref(object->cells[index]) : NULL;
 }
 
-/* A new extent, waiting for a slab to be prepared if need be. */
+struct room_wait {
+    struct timer timer;
+    struct awaited awaited;
+};
+
+static void room_timer_fired(struct timer *timer)
+{
+    struct completion *done = &container_of(timer, struct room_wait, timer)->awaited.done;
+    void (*cancel)(struct completion *) = done->cancel;
+
+    if (cancel)
+        cancel(done);
+}
+
+/* Eviction was asked for by the refusal; without it every reader that has not taken its bytes yet would
+ * pay for them again. Fills behind this one need room too, so they do not wait again when it had none. */
+static bool store_room_wait(struct filler *filler, uint64_t *until_ns)
+{
+    struct loop *loop = loop_poll_loop(filler->poll);
+    struct room_wait wait = {.timer.fn = room_timer_fired};
+    uint64_t now = clock_mono_ns();
+
+    if (*until_ns == 0)
+        *until_ns = now + FILLER_ROOM_WAIT_MS * NS_PER_MS;
+    if (filler->no_room || filler->stop || now >= *until_ns ||
+        content_stats(filler->cache).clean_bytes == 0)
+        return false;
+    timer_start(loop, &wait.timer, *until_ns - now);
+    slab_wait_free(filler->cache->slabs, awaited_init(&wait.awaited, loop));
+    (void)loop_await(filler->poll, &wait.awaited); /* the next try tells */
+    timer_stop(loop, &wait.timer);
+    return true;
+}
+
+/* A new extent, waiting for a slab to be prepared or for eviction if need be. */
 static int store_open(struct filler *filler, struct fill *fill, struct extent_write **ret)
 {
     struct slab_store *slabs = filler->cache->slabs;
     struct awaited awaited;
-    int err;
+    uint64_t until_ns = 0;
+    int err, waited = 0;
 
     do {
         err = extent_write_open(slabs, fill->object->id, fill->index, extent_length(fill), ret);
-        if (err != -EAGAIN)
-            return err;
-        slab_wait(slabs, SLAB_LARGE, awaited_init(&awaited, loop_poll_loop(filler->poll)));
-        err = loop_await(filler->poll, &awaited);
-    } while (!err);
+        if (err == -EAGAIN) {
+            slab_wait(slabs, SLAB_LARGE, awaited_init(&awaited, loop_poll_loop(filler->poll)));
+            waited = loop_await(filler->poll, &awaited);
+        } else if (err != -ENOSPC || !store_room_wait(filler, &until_ns)) {
+            break;
+        }
+    } while (!waited);
+    filler->no_room = err == -ENOSPC;
     return err;
 }
 

@@ -159,6 +159,41 @@ static void test_evict__failed_change_puts_it_back(void **state)
     world_free(w);
 }
 
+/* Bytes from the cloud are kept though the devices are full: they wait for eviction like a writer's. */
+static void test_evict__fills_wait_for_room(void **state)
+{
+    struct world *w = world_new(6, 0);
+    struct blob *blob = world_blob_of(
+        w, object_new_cloud(&w->cache, 8 * LENGTH, 7, SPAN("b"), SPAN("\"e\"")));
+    char *bytes = xmalloc(LENGTH);
+    uint64_t clean = 1000;
+    struct location at;
+    struct fill *fill;
+    unsigned n;
+
+    world_link(w, blob->pieces[0].object, 100, OBJECT_CLEAN);
+    fill_devices(w, OBJECT_CLEAN, &clean, &n, LENGTH);
+    while (slab_alloc_large(w->cache.slabs, 4096, &at) == 0)
+        ; /* what the extents left over */
+    world_start(w);
+    for (uint64_t i = 0; i < 8; i++) {
+        assert_int_equal(cache_fill_begin(blob, (struct range){i * LENGTH, LENGTH}, &fill), 0);
+        pattern_fill(bytes, 5, i * LENGTH, LENGTH);
+        WORLD_UNTIL(w, fill_append(fill, (struct span){bytes, LENGTH}) == 0);
+        fill_end(fill, 0, NULL);
+    }
+    free(bytes);
+    for (bool running = true; running;) {
+        pthread_mutex_lock(&blob->pieces[0].object->lock);
+        running = blob->pieces[0].object->fills != NULL;
+        pthread_mutex_unlock(&blob->pieces[0].object->lock);
+        loop_poll_once(w->poll, 1);
+    }
+    assert_int_equal(world_read(w, blob, 5, 0, 8 * LENGTH), 0);
+    blob_unref(blob);
+    world_free(w);
+}
+
 static struct evict_item *item_new(uint64_t n)
 {
     struct evict_item *item = xcalloc(1, sizeof(*item));
@@ -290,16 +325,16 @@ static int put_body(struct world *w, uint64_t n, enum object_state state, struct
 /* More small blobs than the devices hold, all of them uploaded. */
 static void test_evict__clean_small_bodies_make_room_for_new_ones(void **state)
 {
-    struct world *w = world_new(8, 0);
+    struct world *w = world_new(6, 0);
     uint64_t bytes = slab_space(w->cache.slabs).bytes;
     struct extent extent;
     uint64_t n = 0;
 
     world_start(w);
-    for (; n * BODY < 2 * bytes; n++)
+    for (; n * BODY < bytes / 2 * 3; n++)
         assert_int_equal(put_body(w, n, OBJECT_CLEAN, &extent), 0);
-    assert_true(content_stats(&w->cache).clean_bytes > bytes / 4); /* no more than needed goes */
-    for (uint64_t i = 0; i < 100; i++) { /* and large ones find room too */
+    assert_true(content_stats(&w->cache).clean_bytes > bytes / 8); /* no more than needed goes */
+    for (uint64_t i = 0; i < 60; i++) { /* and large ones find room too */
         struct write_opts opts = {.bytes = EXTENT_BYTES_MAX};
         struct writer *writer;
         struct object *object;
@@ -384,6 +419,7 @@ int main(void)
         cmocka_unit_test(test_evict__sparse_small_slab_is_emptied),
         cmocka_unit_test(test_evict__clean_small_bodies_make_room_for_new_ones),
         cmocka_unit_test(test_evict__slab_that_must_stay_is_passed_over),
+        cmocka_unit_test(test_evict__fills_wait_for_room),
         cmocka_unit_test(test_evict__goes_on_when_bytes_become_clean),
     };
 
