@@ -217,31 +217,30 @@ static void slot_read(struct completion *done)
     reader_pump(reader);
 }
 
-static void slot_from_device(struct reader *reader, struct object *object, uint64_t at,
-                             uint64_t length, struct cell *cell)
+/* Object's lock held since its units were seen to be present: damage that another reader finds from
+ * now on does not change what this one reads. */
+static struct reader_slot *slot_from_device(struct reader *reader, struct object *object,
+                                            uint64_t at, uint64_t length, struct cell *cell)
 {
     struct reader_slot *slot = slot_add(reader, object, at, length);
 
-    STAT_INC(device_reads);
     slot->state = SLOT_READING;
-    slot->cell = cell;
+    slot->cell = cell_ref(cell);
     slot->done = (struct completion){.fn = slot_read, .loop = reader->loop};
     slot->read = (struct extent_read){.done = &slot->done,
                                       .store = reader->cache->slabs,
+                                      .extent = cell->extent,
                                       .id = object->id,
                                       .want = {at % EXTENT_BYTES_MAX, length},
                                       .ret = &slot->slice};
-    pthread_mutex_lock(&object->lock);
-    slot->read.extent = cell->extent;
-    pthread_mutex_unlock(&object->lock);
-    reader->reading++;
-    extent_read_start(&slot->read);
+    return slot;
 }
 
 /* Starts the next slot; false: what `ahead` needs is absent. */
 static bool slot_start(struct reader *reader)
 {
     struct object *object;
+    struct reader_slot *slot = NULL;
     struct cell *cell = NULL;
     uint64_t at, max = reader_place(reader, &object, &at), length = 0;
 
@@ -252,11 +251,14 @@ static bool slot_start(struct reader *reader)
         cell = object->cells[at / EXTENT_BYTES_MAX];
     if (cell)
         length = present_length(cell, at, max);
-    cell = length ? cell_ref(cell) : NULL;
+    if (length)
+        slot = slot_from_device(reader, object, at, length, cell);
     pthread_mutex_unlock(&object->lock);
-    if (!cell)
+    if (!slot)
         return false;
-    slot_from_device(reader, object, at, length, cell);
+    STAT_INC(device_reads);
+    reader->reading++;
+    extent_read_start(&slot->read);
     return true;
 }
 
