@@ -27,6 +27,7 @@ struct filler {
     bool running;
     _Atomic bool stop;
     pthread_mutex_t lock;    /* guards what follows */
+    bool storing;            /* what ended well is taken */
     unsigned budget, in_use; /* 512 KiB buffers */
     struct fill *asking, **asking_last;
     struct fill *ended, **ended_last;
@@ -394,7 +395,7 @@ void filler_store(struct filler *filler, struct fill *fill)
 
     fill->queued = NULL;
     pthread_mutex_lock(&filler->lock);
-    taken = filler->running && filler->ended_count < FILLER_QUEUE_MAX;
+    taken = filler->storing && filler->ended_count < FILLER_QUEUE_MAX;
     if (taken) {
         *filler->ended_last = fill;
         filler->ended_last = &fill->queued;
@@ -424,6 +425,17 @@ static void filler_store_all(struct filler *filler)
     }
 }
 
+static void filler_store_nothing(struct filler *filler)
+{
+    struct fill *fill;
+
+    pthread_mutex_lock(&filler->lock);
+    filler->storing = false;
+    pthread_mutex_unlock(&filler->lock);
+    while ((fill = ended_pop(filler)))
+        fill_done(fill);
+}
+
 static void *filler_main(void *arg)
 {
     struct filler *filler = arg;
@@ -431,13 +443,14 @@ static void *filler_main(void *arg)
     const struct io_ops *ops = slab_io_ops(filler->cache->slabs);
 
     loop_enter(loop);
-    if (ops->attach && ops->attach(ops, loop) < 0)
+    if (ops->attach && ops->attach(ops, loop) < 0) {
         log_error("the fill thread has no I/O ring: nothing read from the cloud is kept");
-    else
-        while (!filler->stop) {
-            filler_store_all(filler);
-            loop_poll_once(filler->poll, FILLER_SLEEP_MS);
-        }
+        filler_store_nothing(filler);
+    }
+    while (!filler->stop) {
+        filler_store_all(filler);
+        loop_poll_once(filler->poll, FILLER_SLEEP_MS);
+    }
     if (ops->detach)
         ops->detach(ops, loop);
     loop_enter(NULL);
@@ -461,29 +474,27 @@ struct filler *filler_new(struct cache *cache)
 
 int filler_start(struct filler *filler)
 {
-    int err = pthread_create(&filler->thread, NULL, filler_main, filler);
+    int err;
 
+    filler->storing = true;
+    err = pthread_create(&filler->thread, NULL, filler_main, filler);
     filler->running = !err;
+    if (err)
+        filler_store_nothing(filler);
     return -err;
 }
 
 void filler_stop(struct filler *filler)
 {
     struct loop *loop = loop_poll_loop(filler->poll);
-    struct fill *fill;
-    bool running;
 
-    pthread_mutex_lock(&filler->lock);
-    running = filler->running;
-    filler->running = false;
-    pthread_mutex_unlock(&filler->lock);
-    if (!running)
+    if (!filler->running)
         return;
     filler->stop = true;
     loop->ops->wake(loop);
     pthread_join(filler->thread, NULL);
-    while ((fill = ended_pop(filler)))
-        fill_done(fill);
+    filler->running = false;
+    filler_store_nothing(filler);
 }
 
 struct filler *filler_free(struct filler *filler)
