@@ -42,6 +42,7 @@ struct fill {
     void *resume_arg;
     struct completion want, got; /* filler's loop: a buffer for a paused fill */
     struct fill *queued;         /* filler's */
+    struct fill *wanting_next;   /* filler's thread: `got` is outstanding */
 };
 
 struct fill *fill_ref(struct fill *fill);

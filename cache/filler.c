@@ -32,7 +32,9 @@ struct filler {
     struct fill *asking, **asking_last;
     struct fill *ended, **ended_last;
     unsigned ended_count;
-    bool no_room; /* filler's thread: the last one waited in vain */
+    bool no_room;         /* filler's thread: the last one waited in vain */
+    struct fill *wanting; /* filler's thread: fills waiting for a buffer */
+    _Atomic unsigned wants; /* of them and those on the way there */
 };
 
 /* ---- buffers ---- */
@@ -129,10 +131,21 @@ void filler_give(struct filler *filler, struct fill *fill)
     }
 }
 
+static struct filler *filler_of(const struct fill *fill)
+{
+    return fill->object->cache->content->filler;
+}
+
 static void on_got(struct completion *done)
 {
     struct fill *fill = container_of(done, struct fill, got);
+    struct filler *filler = filler_of(fill);
+    struct fill **at = &filler->wanting;
 
+    while (*at != fill)
+        at = &(*at)->wanting_next;
+    *at = fill->wanting_next;
+    filler->wants--;
     pthread_mutex_lock(&fill->lock);
     fill->short_of_buffer = false;
     pthread_mutex_unlock(&fill->lock);
@@ -144,14 +157,34 @@ static void on_got(struct completion *done)
 static void on_want(struct completion *done)
 {
     struct fill *fill = container_of(done, struct fill, want);
+    struct filler *filler = filler_of(fill);
 
+    fill->wanting_next = filler->wanting;
+    filler->wanting = fill;
     fill->got = (struct completion){.fn = on_got, .loop = done->loop};
-    iobuf_get(fill->class, &fill->spare, &fill->got);
+    if (filler->stop)
+        completion_post(&fill->got, -ECANCELED);
+    else
+        iobuf_get(fill->class, &fill->spare, &fill->got);
+}
+
+/* The fills have ended by now; what they still wait for would hold them, and a buffer, for ever. */
+static void wants_cancel(struct filler *filler)
+{
+    for (struct fill *fill = filler->wanting; fill; fill = fill->wanting_next) {
+        void (*cancel)(struct completion *) = fill->got.cancel;
+
+        if (cancel)
+            cancel(&fill->got);
+    }
+    while (filler->wants)
+        loop_poll_once(filler->poll, FILLER_SLEEP_MS);
 }
 
 void filler_want_buffer(struct filler *filler, struct fill *fill)
 {
     fill_ref(fill);
+    filler->wants++;
     fill->want = (struct completion){.fn = on_want, .loop = loop_poll_loop(filler->poll)};
     completion_post(&fill->want, 0);
 }
@@ -451,6 +484,7 @@ static void *filler_main(void *arg)
         filler_store_all(filler);
         loop_poll_once(filler->poll, FILLER_SLEEP_MS);
     }
+    wants_cancel(filler);
     if (ops->detach)
         ops->detach(ops, loop);
     loop_enter(NULL);

@@ -516,6 +516,31 @@ static void test_fill__reader_may_leave_at_any_time(void **state)
     world_free(w);
 }
 
+static void test_fill__stop_ends_the_wait_for_a_buffer(void **state)
+{
+    struct world *w = world_new(6, 0);
+    struct blob *blob = cold_blob(w);
+    struct iobuf *bufs[256];
+    struct fill *fill;
+    char bytes[FEED];
+    unsigned n = 0;
+
+    world_start(w);
+    while ((bufs[n] = iobuf_try(IOBUF_512K)))
+        assert_true(++n < countof(bufs));
+    assert_int_equal(cache_fill_begin(blob, (struct range){0, LENGTH}, &fill), 0);
+    pattern_fill(bytes, SEED, 0, sizeof(bytes));
+    assert_int_equal(fill_append(fill, (struct span){bytes, sizeof(bytes)}), -EAGAIN);
+    WORLD_UNTIL(w, iobuf_pool_stats(IOBUF_512K).waiting);
+    fill_end(fill, -ECANCELED, NULL);
+    content_stop(&w->cache);
+    w->started = false;
+    while (n)
+        iobuf_unref(bufs[--n]);
+    blob_unref(blob);
+    world_free(w); /* all buffers are back */
+}
+
 /* ---- damaged small bodies ---- */
 
 #define SMALL 1000
@@ -608,6 +633,7 @@ int main(void)
         cmocka_unit_test(test_fill__of_a_block_asks_for_its_place_in_the_cloud_blob),
         cmocka_unit_test(test_fill__of_an_unlinked_object_leaves_nothing),
         cmocka_unit_test(test_fill__reader_may_leave_at_any_time),
+        cmocka_unit_test(test_fill__stop_ends_the_wait_for_a_buffer),
         cmocka_unit_test(test_fill__of_a_damaged_small_body_spares_its_neighbours),
     };
 
