@@ -33,6 +33,7 @@ struct fill {
     enum iobuf_class class;
     unsigned buf_count;
     struct iobuf *bufs[EXTENT_UNITS_MAX], *spare;
+    struct iobuf *arriving; /* the pool's until `got` fires */
     uint64_t crc[EXTENT_UNITS_MAX]; /* of each unit so far: the appending thread's */
     struct fill_waiter *waiters;
     uint64_t woken_bytes, woken_ns; /* when waiters were last woken */

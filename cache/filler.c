@@ -148,6 +148,8 @@ static void on_got(struct completion *done)
     filler->wants--;
     pthread_mutex_lock(&fill->lock);
     fill->short_of_buffer = false;
+    if (!done->err)
+        fill->spare = TAKE(fill->arriving);
     pthread_mutex_unlock(&fill->lock);
     if (!done->err)
         fill_resume(fill);
@@ -165,7 +167,7 @@ static void on_want(struct completion *done)
     if (filler->stop)
         completion_post(&fill->got, -ECANCELED);
     else
-        iobuf_get(fill->class, &fill->spare, &fill->got);
+        iobuf_get(fill->class, &fill->arriving, &fill->got);
 }
 
 /* The fills have ended by now; what they still wait for would hold them, and a buffer, for ever. */
