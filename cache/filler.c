@@ -52,7 +52,8 @@ unsigned filler_buffers_max(const struct filler *filler)
 void filler_ask(struct filler *filler, struct fill *fill)
 {
     SCOPED_LOCK(&filler->lock);
-    if (!filler->asking && filler->in_use + fill_need(fill) <= filler->budget) {
+    if (!fill_need(fill) ||
+        (!filler->asking && filler->in_use + fill_need(fill) <= filler->budget)) {
         filler->in_use += fill_need(fill);
         fill->granted =
             true; /* nobody else knows the fill's lock yet, and readers do not look at it */

@@ -516,6 +516,32 @@ static void test_fill__reader_may_leave_at_any_time(void **state)
     world_free(w);
 }
 
+/* A cold small GET does not stand behind the read-ahead of large ones. */
+static void test_fill__one_unit_waits_for_no_grant(void **state)
+{
+    struct world *w = world_new(6, 0);
+    struct blob *blobs[5], *small = cold_blob(w);
+    struct fill *fills[5], *fill;
+    char bytes[FEED];
+
+    for (unsigned i = 0; i < 5; i++) { /* 8 of 32 buffers each: the last one is not granted */
+        blobs[i] = cold_blob(w);
+        assert_int_equal(cache_fill_begin(blobs[i], (struct range){0, LENGTH}, &fills[i]), 0);
+        pattern_fill(bytes, SEED, 0, sizeof(bytes));
+        assert_int_equal(fill_append(fills[i], (struct span){bytes, sizeof(bytes)}),
+                         i < 4 ? 0 : -EAGAIN);
+    }
+    assert_int_equal(cache_fill_begin(small, (struct range){0, 4096}, &fill), 0);
+    assert_int_equal(fill_append(fill, (struct span){bytes, sizeof(bytes)}), 0);
+    fill_end(fill, -EIO, NULL);
+    for (unsigned i = 0; i < 5; i++) {
+        fill_end(fills[i], -EIO, NULL);
+        blob_unref(blobs[i]);
+    }
+    blob_unref(small);
+    world_free(w);
+}
+
 static void test_fill__stop_ends_the_wait_for_a_buffer(void **state)
 {
     struct world *w = world_new(6, 0);
@@ -633,6 +659,7 @@ int main(void)
         cmocka_unit_test(test_fill__of_a_block_asks_for_its_place_in_the_cloud_blob),
         cmocka_unit_test(test_fill__of_an_unlinked_object_leaves_nothing),
         cmocka_unit_test(test_fill__reader_may_leave_at_any_time),
+        cmocka_unit_test(test_fill__one_unit_waits_for_no_grant),
         cmocka_unit_test(test_fill__stop_ends_the_wait_for_a_buffer),
         cmocka_unit_test(test_fill__of_a_damaged_small_body_spares_its_neighbours),
     };
