@@ -147,7 +147,10 @@ static int load_space_row(struct cache *cache, struct span key, struct span valu
 
     if (err < 0)
         return err;
-    slab_mark_extent(cache->slabs, &row.at, row.length);
+    if (slab_mark_extent(cache->slabs, &row.at, row.length) == -EEXIST)
+        log_error("two bodies at one place of a device", KV_UINT("device", row.at.device),
+                  KV_UINT("slab", row.at.slab), KV_UINT("offset", row.at.offset),
+                  KV_UINT("object", row.id.counter));
     if (row.kind == SPACE_RECORD)
         count(cache->content, row.state, row.length);
     return 0;

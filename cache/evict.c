@@ -64,24 +64,28 @@ static void book_grow(struct evict *evict)
     free(old);
 }
 
-void evict_know(struct evict *evict, struct object_id id, const struct extent *extent)
+static void book_add(struct evict *evict, struct object_id id, uint32_t index, uint32_t length)
 {
     struct evict_item **place, *item;
 
-    if (slab_kind_at(evict->cache->slabs, &extent->at) != SLAB_LARGE)
-        return;
     SCOPED_LOCK(&evict->lock);
-    place = book_place(evict, id, extent->index);
+    place = book_place(evict, id, index);
     if (*place)
         return;
     item = *place = xcalloc(1, sizeof(*item));
     item->id = id;
-    item->index = extent->index;
-    item->length = extent->length;
-    evict->bytes += item->length;
+    item->index = index;
+    item->length = length;
+    evict->bytes += length;
     evict->policy->ops->add(evict->policy, item);
     if (++evict->count > evict->bucket_count)
         book_grow(evict);
+}
+
+void evict_know(struct evict *evict, struct object_id id, const struct extent *extent)
+{
+    if (slab_kind_at(evict->cache->slabs, &extent->at) == SLAB_LARGE)
+        book_add(evict, id, extent->index, extent->length);
 }
 
 void evict_forget(struct evict *evict, struct object_id id, uint32_t index)
@@ -110,8 +114,12 @@ void evict_touch(struct evict *evict, struct object_id id, uint32_t index)
         evict->policy->ops->use(evict->policy, item);
 }
 
-static bool evict_victim(struct evict *evict, struct object_id *id, uint32_t *index,
-                         uint32_t *length)
+struct victim {
+    struct object_id id;
+    uint32_t index, length;
+};
+
+static bool evict_victim(struct evict *evict, struct victim *ret)
 {
     struct evict_item *item;
 
@@ -119,9 +127,7 @@ static bool evict_victim(struct evict *evict, struct object_id *id, uint32_t *in
     item = evict->policy->ops->victim(evict->policy);
     if (!item)
         return false;
-    *id = item->id;
-    *index = item->index;
-    *length = item->length;
+    *ret = (struct victim){item->id, item->index, item->length};
     *book_place(evict, item->id, item->index) = item->hash_next;
     evict->count--;
     evict->bytes -= item->length;
@@ -241,32 +247,31 @@ void object_commit_eviction(struct object *object, uint32_t index)
  * -errno. */
 static int evict_batch(struct cache *cache, uint64_t need)
 {
+    struct evict *evict = cache->content->evict;
     struct change *change = change_new();
+    struct victim victims[EVICT_BATCH];
     struct object *object;
-    struct object_id id;
-    uint32_t index, length;
     uint64_t bytes = 0;
-    int n = 0, err;
+    int n = 0, err = 0;
 
-    while (n < EVICT_BATCH && bytes < need &&
-           evict_victim(cache->content->evict, &id, &index, &length)) {
-        err = object_get(cache, id, &object);
-        if (err == -ENOENT)
-            continue; /* dropped since */
-        if (err < 0) {
-            change_free(change);
-            return err;
+    while (!err && n < EVICT_BATCH && bytes < need && evict_victim(evict, &victims[n])) {
+        err = object_get(cache, victims[n].id, &object);
+        if (err == -ENOENT) { /* dropped since */
+            err = 0;
+            continue;
         }
-        evict_extent(change, object, index);
+        bytes += victims[n++].length;
+        if (err < 0)
+            break;
+        evict_extent(change, object, victims[n - 1].index);
         object = object_unref(object);
-        bytes += length;
-        n++;
     }
-    if (!n) {
+    if (n && !err)
+        err = keeper_commit(cache->content->keeper, change);
+    else
         change_free(change);
-        return 0;
-    }
-    err = keeper_commit(cache->content->keeper, change);
+    for (int i = 0; err < 0 && i < n; i++) /* they stay, so they stay known */
+        book_add(evict, victims[i].id, victims[i].index, victims[i].length);
     return err < 0 ? err : n;
 }
 

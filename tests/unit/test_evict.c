@@ -159,6 +159,26 @@ static void test_evict__failed_change_puts_it_back(void **state)
     world_free(w);
 }
 
+/* What could not go stays known to eviction. */
+static void test_evict__failed_run_can_be_run_again(void **state)
+{
+    struct world *w = world_new(6, 0);
+    uint64_t clean = 1000;
+    unsigned n;
+
+    fill_devices(w, OBJECT_CLEAN, &clean, &n, LENGTH);
+    loop_enter(keeper_loop(w->cache.content->keeper)); /* its thread is not running */
+    world_committer.fail = -EIO;
+    for (unsigned i = 0; i < 10; i++)
+        evict_run(&w->cache);
+    assert_true(world_free_bytes(w) < 2 * LENGTH);
+    world_committer.fail = 0;
+    evict_run(&w->cache);
+    loop_enter(w->loop);
+    assert_true(world_free_bytes(w) >= slab_space(w->cache.slabs).bytes / 16);
+    world_free(w);
+}
+
 /* Bytes from the cloud are kept though the devices are full: they wait for eviction like a writer's. */
 static void test_evict__fills_wait_for_room(void **state)
 {
@@ -419,6 +439,7 @@ int main(void)
         cmocka_unit_test(test_evict__sparse_small_slab_is_emptied),
         cmocka_unit_test(test_evict__clean_small_bodies_make_room_for_new_ones),
         cmocka_unit_test(test_evict__slab_that_must_stay_is_passed_over),
+        cmocka_unit_test(test_evict__failed_run_can_be_run_again),
         cmocka_unit_test(test_evict__fills_wait_for_room),
         cmocka_unit_test(test_evict__goes_on_when_bytes_become_clean),
     };
