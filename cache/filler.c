@@ -6,7 +6,7 @@
  * buffers of a fill are granted at once, in order of asking, and no fill may ask for more than
  * there are. One-unit fills hold one 64 KiB buffer and wait for none.
  *
- * Clean fills need no flush: the row is committed and nobody waits. After a crash a row may point
+ * Fills of clean objects need no flush: the row is committed and nobody waits. After a crash a row may point
  * to bytes that never arrived; their checksum decides, a mismatch is a miss (reader.c). */
 #include "cache/fill.h"
 
@@ -397,6 +397,8 @@ static int store_fill(struct filler *filler, struct fill *fill)
         cell->extent.present = 0;
     }
     store_publish(fill, cell, &extent, fresh);
+    if (object_state(fill->object) != OBJECT_CLEAN) /* they are owed to the cloud again */
+        commit_wrote(filler->cache->committer, extent.at.device);
     object_commit_extent(fill->object, cell);
     cell_unref(cell);
     return 0;

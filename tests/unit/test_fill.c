@@ -517,6 +517,28 @@ static void test_fill__reader_may_leave_at_any_time(void **state)
 }
 
 /* A cold small GET does not stand behind the read-ahead of large ones. */
+/* A dirty object with holes: what fills them is checked by the next start like all it owes. */
+static void test_fill__of_an_object_that_is_owed_is_flushed(void **state)
+{
+    struct world *w = world_new(6, 0);
+    struct blob *blob = cold_blob(w);
+    struct object *object = blob->pieces[0].object;
+
+    world_start(w);
+    for (unsigned i = 0; i < 2; i++) {
+        struct cloud cloud = {0};
+        struct client client;
+
+        world_link(w, object, 100 + i, i ? OBJECT_DIRTY : OBJECT_CLEAN);
+        client_start(w, &client, blob, &cloud, i << 20, 4096);
+        run(w, &cloud, &client, 1);
+        fills_settled(w, object);
+        assert_int_equal(world_wrote, i);
+    }
+    blob_unref(blob);
+    world_free(w);
+}
+
 static void test_fill__one_unit_waits_for_no_grant(void **state)
 {
     struct world *w = world_new(6, 0);
@@ -659,6 +681,7 @@ int main(void)
         cmocka_unit_test(test_fill__of_a_block_asks_for_its_place_in_the_cloud_blob),
         cmocka_unit_test(test_fill__of_an_unlinked_object_leaves_nothing),
         cmocka_unit_test(test_fill__reader_may_leave_at_any_time),
+        cmocka_unit_test(test_fill__of_an_object_that_is_owed_is_flushed),
         cmocka_unit_test(test_fill__one_unit_waits_for_no_grant),
         cmocka_unit_test(test_fill__stop_ends_the_wait_for_a_buffer),
         cmocka_unit_test(test_fill__of_a_damaged_small_body_spares_its_neighbours),
