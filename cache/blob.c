@@ -61,6 +61,17 @@ static size_t ids_bytes(const struct span *ids, size_t n)
     return bytes;
 }
 
+/* What it keeps in memory besides: its objects, as if all their extents were there. */
+static size_t content_bytes(const struct blob_parts *parts)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < parts->piece_count; i++)
+        bytes += sizeof(struct object) + parts->pieces[i].object->cell_count *
+                                             (sizeof(struct cell *) + sizeof(struct cell));
+    return bytes;
+}
+
 struct blob *blob_new(struct cache *cache, const struct blob_parts *parts)
 {
     size_t bytes = sizeof(struct blob) + record_bytes(parts->record) + parts->name.len +
@@ -90,7 +101,7 @@ struct blob *blob_new(struct cache *cache, const struct blob_parts *parts)
     blob->pieces = xmalloc(parts->piece_count * sizeof(*blob->pieces));
     if (parts->piece_count)
         memcpy(blob->pieces, parts->pieces, parts->piece_count * sizeof(*blob->pieces));
-    blob->bytes = bytes + parts->piece_count * sizeof(*blob->pieces);
+    blob->bytes = bytes + parts->piece_count * sizeof(*blob->pieces) + content_bytes(parts);
     blob->hash = names_hash(cache, parts->container, parts->name);
     return blob;
 }

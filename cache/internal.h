@@ -78,7 +78,7 @@ struct blob {
     struct span *ids;    /* block ids beside the pieces; NULL: not in memory, see the manifest */
     struct span unknown; /* fields of a newer version */
     void *memory;        /* what the spans point into */
-    size_t bytes;        /* of memory, all told */
+    size_t bytes;        /* of memory, all told, its objects included */
     uint64_t hash;
     struct blob *hash_next, *ring_next, *ring_prev; /* the shard's */
     _Atomic bool used;                              /* since the shard's hand last passed */
