@@ -75,7 +75,8 @@ static size_t content_bytes(const struct blob_parts *parts)
 struct blob *blob_new(struct cache *cache, const struct blob_parts *parts)
 {
     size_t bytes = sizeof(struct blob) + record_bytes(parts->record) + parts->name.len +
-                   parts->body_etag.len + parts->unknown.len + ids_bytes(parts->ids, parts->piece_count);
+                   parts->body_etag.len + parts->unknown.len +
+                   ids_bytes(parts->ids, parts->piece_count);
     struct blob *blob = xcalloc(1, bytes);
     struct pair *pairs = (struct pair *)(void *)(blob + 1);
     struct span *ids = (struct span *)(void *)(pairs + parts->record->metadata_count);
@@ -260,8 +261,7 @@ static void locate(const struct blob *blob, struct blob_row *row)
     struct object *object = blob->pieces[0].object;
 
     row->object = object->id;
-    row->object_state =
-        blob->body_etag.len ? OBJECT_CLEAN : blob_object_state(&blob->record);
+    row->object_state = blob->body_etag.len ? OBJECT_CLEAN : blob_object_state(&blob->record);
     if (!blob->record.cloud_etag.len)
         row->body_etag = blob->body_etag;
     if (!object_placed(object, &row->extent))

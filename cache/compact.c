@@ -1,9 +1,9 @@
 /* cache/compact.c - small slabs are emptied so that they can be reclaimed whole, on the keeper's
  * thread. Of what still lives in one: clean bodies are dropped (they can be fetched again), other
- * objects with rows of their own are written to another place. Bodies located by a dirty blob record
- * stay: their location stands in a row that only the name's order may rewrite; they leave when they
- * are uploaded, replaced or deleted. So a slab is only begun when all that lives in it can leave and
- * little has to be written for it.
+ * objects with rows of their own are written to another place. Bodies located by a dirty blob
+ * record stay: their location stands in a row that only the name's order may rewrite; they leave
+ * when they are uploaded, replaced or deleted. So a slab is only begun when all that lives in it
+ * can leave and little has to be written for it.
  *
  * Two hands go round over the closed slabs: one takes those that are nearly empty; the other, when
  * that gives nothing, the next one of all, which is roughly the oldest: that is how clean small
@@ -19,17 +19,19 @@
 
 #define COMPACT_LIVE_MAX    (SLAB_PAYLOAD_BYTES / 4) /* nearly empty, from here down */
 #define COMPACT_CARRIED_MAX (SLAB_PAYLOAD_BYTES / 2) /* to write elsewhere for one slab */
-#define COMPACT_STARVED_BYTES (SLAB_PAYLOAD_BYTES / 4) /* to become clean before it is worth a look */
-#define COMPACT_SPARSE_MAX  16                       /* slabs in one go */
-#define COMPACT_LOOKED_MAX  256 /* at so many in one go: most that stay are known by one row */
-#define COMPACT_BATCH       256 /* records per change */
+#define COMPACT_STARVED_BYTES                                                                      \
+    (SLAB_PAYLOAD_BYTES / 4)   /* to become clean before it is worth a look */
+#define COMPACT_SPARSE_MAX 16  /* slabs in one go */
+#define COMPACT_LOOKED_MAX 256 /* at so many in one go: most that stay are known by one row */
+#define COMPACT_BATCH      256 /* records per change */
 
 struct compact {
     struct cache *cache;
     struct change *change;
     unsigned gathered;
-    uint64_t carried; /* what must be written elsewhere of the slab at hand: a run for each record */
-    int failed;       /* a change failed, or the keeper is to stop */
+    uint64_t
+        carried; /* what must be written elsewhere of the slab at hand: a run for each record */
+    int failed;  /* a change failed, or the keeper is to stop */
 };
 
 static int compact_flush(struct compact *compact)
@@ -139,7 +141,8 @@ static bool is_at(const struct cell *cell, const struct location *at)
     return is->slab == at->slab && is->device == at->device && is->offset == at->offset;
 }
 
-/* The cell that lies where the row says; NULL: it went elsewhere meanwhile. *ret: it may be dropped. */
+/* The cell that lies where the row says; NULL: it went elsewhere meanwhile. *ret: it may be
+ * dropped. */
 static struct cell *compact_cell(struct object *object, const struct space_row *row, bool *ret)
 {
     struct cell *cell;
@@ -323,8 +326,7 @@ static unsigned compact_slabs(struct cache *cache, uint64_t live_max, struct loc
 
 unsigned compact_sparse(struct cache *cache)
 {
-    return compact_slabs(cache, COMPACT_LIVE_MAX, &cache->content->sparse_hand,
-                         COMPACT_SPARSE_MAX);
+    return compact_slabs(cache, COMPACT_LIVE_MAX, &cache->content->sparse_hand, COMPACT_SPARSE_MAX);
 }
 
 unsigned compact_full(struct cache *cache)

@@ -28,16 +28,16 @@ enum keeper_duty { KEEP_REAP, KEEP_EVICT, KEEP_COMPACT, KEEP_DUTIES };
 
 struct content {
     struct cache *cache;
-    _Atomic uint64_t counter; /* object ids of this epoch */
-    _Atomic int64_t bytes[4]; /* by enum object_state: extents of objects with rows */
-    struct tier *tier;        /* tier.c */
-    struct evict *evict;      /* evict.c */
-    struct filler *filler;    /* filler.c */
-    struct reaper *reaper;    /* reaper.c */
-    struct keeper *keeper;    /* keeper.c: the background thread */
-    _Atomic bool small_refused;           /* a small record found no room */
-    /* A duty that was to make room found none: how many bytes have to become clean until it is called
-     * again; writers wait for it. 0 and below: it is not waiting. */
+    _Atomic uint64_t counter;   /* object ids of this epoch */
+    _Atomic int64_t bytes[4];   /* by enum object_state: extents of objects with rows */
+    struct tier *tier;          /* tier.c */
+    struct evict *evict;        /* evict.c */
+    struct filler *filler;      /* filler.c */
+    struct reaper *reaper;      /* reaper.c */
+    struct keeper *keeper;      /* keeper.c: the background thread */
+    _Atomic bool small_refused; /* a small record found no room */
+    /* A duty that was to make room found none: how many bytes have to become clean until it is
+     * called again; writers wait for it. 0 and below: it is not waiting. */
     _Atomic int64_t starved[KEEP_DUTIES];
     struct location sparse_hand, full_hand; /* compact.c: the small slabs it looked at last */
     struct object_shard shards[TABLE_SHARDS];
@@ -48,8 +48,8 @@ struct cell *cell_new(struct slab_store *slabs, const struct extent *extent);
 struct cell *cell_ref(struct cell *cell);
 struct cell *
 cell_unref(struct cell *cell); /* NULL is fine; the last one of a doomed cell frees its slot */
-/* Single units can be written into it again: it still is a large extent of this object. A small record
- * shares its pages with others'. */
+/* Single units can be written into it again: it still is a large extent of this object. A small
+ * record shares its pages with others'. */
 bool cell_takes_units(const struct cell *cell);
 struct object *object_find(struct cache *cache, struct object_id id); /* memory only; NULL */
 bool object_id_eq(struct object_id a, struct object_id b);
@@ -153,16 +153,16 @@ struct tier_stats tier_stats(struct tier *tier);
 /* ---- evict.c ---- */
 struct evict *evict_new(struct cache *cache);
 struct evict *evict_free(struct evict *evict); /* NULL is fine */
-/* Any thread: a clean extent that can be fetched again (in a large slab: others go with their slab),
- * or no more; a client read it. */
+/* Any thread: a clean extent that can be fetched again (in a large slab: others go with their
+ * slab), or no more; a client read it. */
 void evict_know(struct evict *evict, struct object_id id, const struct extent *extent);
 void evict_forget(struct evict *evict, struct object_id id, uint32_t index);
 void evict_touch(struct evict *evict, struct object_id id, uint32_t index);
 /* Within a change: the extent goes if it is still clean when the change is ordered. */
 void evict_extent(struct change *change, struct object *object, uint32_t index);
 void object_commit_eviction(struct object *object, uint32_t index); /* that alone; nobody waits */
-void evict_run(struct cache *cache);           /* keeper's thread */
-void evict_large(struct cache *cache);         /* an allocation failed whatever the sums say */
+void evict_run(struct cache *cache);                                /* keeper's thread */
+void evict_large(struct cache *cache);           /* an allocation failed whatever the sums say */
 uint64_t evict_small_bytes(struct cache *cache); /* clean ones that no single eviction would free */
 uint64_t evict_low_bytes(struct cache *cache);
 void evict_start(struct cache *cache); /* told by the slab store from now on */

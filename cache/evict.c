@@ -25,7 +25,7 @@ struct evict {
     struct evict_policy *policy;
     struct evict_item **buckets;
     size_t bucket_count, count;
-    uint64_t bytes; /* of all in the book */
+    uint64_t bytes;    /* of all in the book */
     _Atomic bool must; /* space is low, or scattered so that an allocation failed */
 };
 

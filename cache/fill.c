@@ -305,9 +305,8 @@ static int fill_judge(const struct fill *fill, int err, const uint64_t *crc)
         return -EIO;
     if (!crc || *crc == fill_crc(fill))
         return 0;
-    log_warn("bytes from the cloud do not match its checksum",
-             KV_SPAN("blob", fill->origin.blob), KV_UINT("offset", fill->start),
-             KV_UINT("bytes", fill->length));
+    log_warn("bytes from the cloud do not match its checksum", KV_SPAN("blob", fill->origin.blob),
+             KV_UINT("offset", fill->start), KV_UINT("bytes", fill->length));
     STAT_INC(fills_mismatched);
     return -EIO;
 }

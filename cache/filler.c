@@ -6,8 +6,9 @@
  * buffers of a fill are granted at once, in order of asking, and no fill may ask for more than
  * there are. One-unit fills hold one 64 KiB buffer and wait for none.
  *
- * Fills of clean objects need no flush: the row is committed and nobody waits. After a crash a row may point
- * to bytes that never arrived; their checksum decides, a mismatch is a miss (reader.c). */
+ * Fills of clean objects need no flush: the row is committed and nobody waits. After a crash a row
+ * may point to bytes that never arrived; their checksum decides, a mismatch is a miss (reader.c).
+ */
 #include "cache/fill.h"
 
 #include "base/clock.h"
@@ -32,8 +33,8 @@ struct filler {
     struct fill *asking, **asking_last;
     struct fill *ended, **ended_last;
     unsigned ended_count;
-    bool no_room;         /* filler's thread: the last one waited in vain */
-    struct fill *wanting; /* filler's thread: fills waiting for a buffer */
+    bool no_room;           /* filler's thread: the last one waited in vain */
+    struct fill *wanting;   /* filler's thread: fills waiting for a buffer */
     _Atomic unsigned wants; /* of them and those on the way there */
 };
 
@@ -102,8 +103,8 @@ static struct fill *asking_grant(struct filler *filler)
     return NULL;
 }
 
-/* Its buffers are back, if it has ended or was granted them. Then others may have become possible. A
- * grant that is on its way is given back by the last reference. */
+/* Its buffers are back, if it has ended or was granted them. Then others may have become possible.
+ * A grant that is on its way is given back by the last reference. */
 void filler_give(struct filler *filler, struct fill *fill)
 {
     struct fill *next;
@@ -220,8 +221,9 @@ static void room_timer_fired(struct timer *timer)
         cancel(done);
 }
 
-/* Eviction was asked for by the refusal; without it every reader that has not taken its bytes yet would
- * pay for them again. Fills behind this one need room too, so they do not wait again when it had none. */
+/* Eviction was asked for by the refusal; without it every reader that has not taken its bytes yet
+ * would pay for them again. Fills behind this one need room too, so they do not wait again when it
+ * had none. */
 static bool store_room_wait(struct filler *filler, uint64_t *until_ns)
 {
     struct loop *loop = loop_poll_loop(filler->poll);

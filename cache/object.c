@@ -364,8 +364,8 @@ int object_get(struct cache *cache, struct object_id id, struct object **ret)
     return 0;
 }
 
-/* The place that a record names may be another's by now: its space row says whose, and in which state
- * the body is (B3, B7). */
+/* The place that a record names may be another's by now: its space row says whose, and in which
+ * state the body is (B3, B7). */
 static int record_body_present(struct cache *cache, const struct record_body *body, bool *ret,
                                enum object_state *ret_state)
 {

@@ -87,8 +87,9 @@ struct object *object_new_cloud(struct cache *cache, uint64_t length, uint64_t c
 int object_get(struct cache *cache, struct object_id id, struct object **ret) must_check;
 /* Where extent `index` lies; false: absent. */
 bool object_extent(struct object *object, unsigned index, struct extent *ret);
-/* The same of a located body, for its record: false also when the place is in no row, so that others
- * may take it with the object's last reference. Not linked yet: the record will be its row. */
+/* The same of a located body, for its record: false also when the place is in no row, so that
+ * others may take it with the object's last reference. Not linked yet: the record will be its row.
+ */
 bool object_placed(struct object *object, struct extent *ret);
 enum object_state object_state(struct object *object); /* as ordered */
 

@@ -15,8 +15,9 @@
 #define READ_SLOTS       4 /* pieces of up to IO_BYTES_MAX read ahead, the one awaited included */
 #define READ_AHEAD_SPARE 4 /* read ahead only while one in so many 512 KiB buffers is free */
 #define READ_GAP_MAX     MIB(64)
-#define SMALL_KEPT_MAX   UNIT_BYTES /* objects up to here enter the memory tier at their first read \
-                                     */
+#define SMALL_KEPT_MAX                                                                             \
+    UNIT_BYTES /* objects up to here enter the memory tier at their first read                     \
+                */
 
 enum slot_state { SLOT_READING, SLOT_READY, SLOT_FAILED };
 
@@ -51,8 +52,8 @@ struct reader {
     struct range gap;
     struct fill *joined[READ_SLOTS + 1]; /* fills whose bytes were handed out unchecked */
     unsigned joined_count;
-    int failed;           /* one of them */
-    int missed;           /* what came of a fill that the waiting call slept for and has no bytes of */
+    int failed; /* one of them */
+    int missed; /* what came of a fill that the waiting call slept for and has no bytes of */
     struct fill *watched; /* reference while `waiter` is armed or its wake is on its way */
     struct fill_waiter waiter;
 };
@@ -349,8 +350,8 @@ static bool joined_has(const struct reader *reader, const struct fill *fill)
     return false;
 }
 
-/* Why the fill failed; 0: it has not. It is in no list any more: who does not ask it here would only
- * see a gap, have it fetched again, and so for ever. */
+/* Why the fill failed; 0: it has not. It is in no list any more: who does not ask it here would
+ * only see a gap, have it fetched again, and so for ever. */
 static int fill_failure(struct fill *fill)
 {
     int outcome = fill_outcome(fill);

@@ -54,8 +54,9 @@ struct blob_row {
     struct object_id object;
     struct extent extent;           /* of a located body: one unit; else not set */
     enum object_state object_state; /* likewise */
-    struct span body_etag; /* likewise: the cloud's where the body is from, if the record has none */
-    bool confirmed;        /* tombstone: the cloud has deleted it too */
+    struct span
+        body_etag;  /* likewise: the cloud's where the body is from, if the record has none */
+    bool confirmed; /* tombstone: the cloud has deleted it too */
     struct span unknown;
 };
 void key_blob(struct row_bytes *ret, uint64_t container, struct span blob);

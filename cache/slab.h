@@ -134,10 +134,11 @@ void slab_wait_free(struct slab_store *store, struct completion *done);
 void slab_free(struct slab_store *store, const struct location *at, uint32_t length);
 /* SLAB_FREE when the location is stale. */
 enum slab_kind slab_kind_at(const struct slab_store *store, const struct location *at);
-/* Small slabs are reclaimed whole: the next closed one after *at (device and slab), going round, with
- * at most live_max live bytes. With the last slab_free of what lives in it it is free. */
+/* Small slabs are reclaimed whole: the next closed one after *at (device and slab), going round,
+ * with at most live_max live bytes. With the last slab_free of what lives in it it is free. */
 bool slab_small_next(struct slab_store *store, uint64_t live_max, struct location *at);
-uint64_t slab_small_room(const struct slab_store *store); /* bytes that small records may still take */
+uint64_t
+slab_small_room(const struct slab_store *store); /* bytes that small records may still take */
 
 /* ---- writing an object's bytes (cache_writer_* of cache.h stand in writer.c, on these) ---- */
 /* Loop thread. One extent being written: its units in any order, then its header page. */

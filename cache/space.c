@@ -278,8 +278,7 @@ static int run_alloc(struct slab_store *store, unsigned number, uint32_t bytes, 
 /* Besides the slab that is open. */
 static uint32_t small_slabs_left(const struct device *d)
 {
-    return d->fenced ? 0
-                     : d->ready[SLAB_SMALL] + d->ready[SLAB_LARGE] + space_slabs(d, SLAB_SMALL);
+    return d->fenced ? 0 : d->ready[SLAB_SMALL] + d->ready[SLAB_LARGE] + space_slabs(d, SLAB_SMALL);
 }
 
 static bool small_is_low(const struct slab_store *store)

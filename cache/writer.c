@@ -8,9 +8,9 @@
  * Only a full device (then eviction is waited for, a while) or one whose next slab is still being
  * prepared keeps pieces in the queue.
  * Pieces pushed and not yet on the device are at most WRITER_PIECES_MAX: writer_buffer waits beyond
- * that. A short body is one record in a run that many share (small.c); it waits for room likewise. Nothing here is flushed:
- * finishing tells the committer which devices owe a flush. An error sticks; what was written is
- * free space again, since nothing durable ever refers to it. */
+ * that. A short body is one record in a run that many share (small.c); it waits for room likewise.
+ * Nothing here is flushed: finishing tells the committer which devices owe a flush. An error
+ * sticks; what was written is free space again, since nothing durable ever refers to it. */
 #include "cache/internal.h"
 
 #include "base/clock.h"

@@ -179,12 +179,13 @@ static void test_evict__failed_run_can_be_run_again(void **state)
     world_free(w);
 }
 
-/* Bytes from the cloud are kept though the devices are full: they wait for eviction like a writer's. */
+/* Bytes from the cloud are kept though the devices are full: they wait for eviction like a
+ * writer's. */
 static void test_evict__fills_wait_for_room(void **state)
 {
     struct world *w = world_new(6, 0);
-    struct blob *blob = world_blob_of(
-        w, object_new_cloud(&w->cache, 8 * LENGTH, 7, SPAN("b"), SPAN("\"e\"")));
+    struct blob *blob =
+        world_blob_of(w, object_new_cloud(&w->cache, 8 * LENGTH, 7, SPAN("b"), SPAN("\"e\"")));
     char *bytes = xmalloc(LENGTH);
     uint64_t clean = 1000;
     struct location at;

@@ -271,7 +271,8 @@ static void test_fill__failure_in_the_middle_reaches_every_reader(void **state)
     world_free(w);
 }
 
-/* The cloud has another version (412), or refuses: who waits is told so, and not that there is a gap. */
+/* The cloud has another version (412), or refuses: who waits is told so, and not that there is a
+ * gap. */
 static void test_fill__failure_before_the_first_byte_reaches_every_reader(void **state)
 {
     struct world *w = world_new(6, 0);
@@ -319,7 +320,8 @@ static void test_fill__mismatch_never_settles(void **state)
     world_free(w);
 }
 
-/* A client that does not take its bytes holds the one slice it was given, not the fill's buffers. */
+/* A client that does not take its bytes holds the one slice it was given, not the fill's buffers.
+ */
 static void test_fill__stalled_readers_hold_no_buffers_of_fills(void **state)
 {
     struct world *w = world_new(6, 0);
@@ -426,7 +428,8 @@ static void test_fill__back_pressure_pauses_and_resumes(void **state)
     world_free(w);
 }
 
-/* A block that was uploaded is refilled from its place in the cloud blob, by the ETag of when it began. */
+/* A block that was uploaded is refilled from its place in the cloud blob, by the ETag of when it
+ * began. */
 static void test_fill__of_a_block_asks_for_its_place_in_the_cloud_blob(void **state)
 {
     struct world *w = world_new(6, 0);

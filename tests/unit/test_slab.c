@@ -452,8 +452,8 @@ static unsigned take_all(struct devices *d, struct loop_poll *poll, enum slab_ki
     return n;
 }
 
-/* 1 a small record finds an empty large slab and waits until it is turned over; 2 a large extent takes
- * it; 3 nothing can come any more: the one that waits is told. */
+/* 1 a small record finds an empty large slab and waits until it is turned over; 2 a large extent
+ * takes it; 3 nothing can come any more: the one that waits is told. */
 static void test_slab__waiting_ends_when_others_took_the_slab(void **state)
 {
     struct devices d;

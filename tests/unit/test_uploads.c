@@ -439,8 +439,8 @@ static bool is_there(uint64_t id, const char *blob) /* else it can be fetched; c
     return !err;
 }
 
-/* The cloud has the body, whatever was said of its properties since: it may be evicted, and is a miss
- * then, not a place that others may have by now. */
+/* The cloud has the body, whatever was said of its properties since: it may be evicted, and is a
+ * miss then, not a place that others may have by now. */
 static void test_properties__of_a_body_that_is_evicted(void **state)
 {
     uint64_t id = ready_container("safe");
