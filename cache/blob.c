@@ -61,10 +61,22 @@ static size_t ids_bytes(const struct span *ids, size_t n)
     return bytes;
 }
 
+/* What it keeps in memory besides: its objects, as if all their extents were there. */
+static size_t content_bytes(const struct blob_parts *parts)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < parts->piece_count; i++)
+        bytes += sizeof(struct object) + parts->pieces[i].object->cell_count *
+                                             (sizeof(struct cell *) + sizeof(struct cell));
+    return bytes;
+}
+
 struct blob *blob_new(struct cache *cache, const struct blob_parts *parts)
 {
     size_t bytes = sizeof(struct blob) + record_bytes(parts->record) + parts->name.len +
-                   parts->unknown.len + ids_bytes(parts->ids, parts->piece_count);
+                   parts->body_etag.len + parts->unknown.len +
+                   ids_bytes(parts->ids, parts->piece_count);
     struct blob *blob = xcalloc(1, bytes);
     struct pair *pairs = (struct pair *)(void *)(blob + 1);
     struct span *ids = (struct span *)(void *)(pairs + parts->record->metadata_count);
@@ -79,6 +91,7 @@ struct blob *blob_new(struct cache *cache, const struct blob_parts *parts)
     blob->name =
         (struct name){.container = parts->container, .blob = copy_span(&copier, parts->name)};
     record_copy(&copier, pairs, parts->record, &blob->record);
+    blob->body_etag = copy_span(&copier, parts->body_etag);
     blob->unknown = copy_span(&copier, parts->unknown);
     if (parts->ids) {
         for (size_t i = 0; i < parts->piece_count; i++)
@@ -89,9 +102,17 @@ struct blob *blob_new(struct cache *cache, const struct blob_parts *parts)
     blob->pieces = xmalloc(parts->piece_count * sizeof(*blob->pieces));
     if (parts->piece_count)
         memcpy(blob->pieces, parts->pieces, parts->piece_count * sizeof(*blob->pieces));
-    blob->bytes = bytes + parts->piece_count * sizeof(*blob->pieces);
+    blob->bytes = bytes + parts->piece_count * sizeof(*blob->pieces) + content_bytes(parts);
     blob->hash = names_hash(cache, parts->container, parts->name);
     return blob;
+}
+
+/* A version that was only described anew has the body of the one before it. */
+static struct span blob_body_etag(const struct blob *blob)
+{
+    struct span etag = blob->record.cloud_etag;
+
+    return !blob->located ? (struct span){0} : etag.len ? etag : blob->body_etag;
 }
 
 struct blob *blob_with_record(const struct blob *blob, const struct blob_record *record)
@@ -106,6 +127,7 @@ struct blob *blob_with_record(const struct blob *blob, const struct blob_record 
                                      .manifest = blob->manifest,
                                      .located = blob->located,
                                      .confirmed = blob->confirmed,
+                                     .body_etag = blob_body_etag(blob),
                                      .pieces = blob->pieces,
                                      .piece_count = blob->piece_count,
                                      .ids = blob->ids,
@@ -173,15 +195,7 @@ static int load_manifest(struct cache *cache, const struct index_view *view, uin
 static int load_located(struct cache *cache, uint64_t container, struct span name,
                         const struct blob_row *row, struct loading *loading)
 {
-    struct record_body body = {
-        .id = row->object,
-        .crc64 = row->record.content_crc64,
-        .extent = row->extent,
-        .state = row->object_state,
-        .origin.container = container,
-        .origin.blob = name,
-        .origin.etag = row->record.cloud_etag,
-    };
+    struct record_body body = blob_row_body(row, container, name);
     struct object *object;
     int err = object_get_record(cache, &body, &object);
 
@@ -221,6 +235,7 @@ int blob_load(struct cache *cache, const struct index_view *view, uint64_t conta
                                .manifest = row.manifest,
                                .located = row.located,
                                .confirmed = row.confirmed,
+                               .body_etag = row.located ? row.body_etag : SPAN(""),
                                .pieces = loading.pieces,
                                .piece_count = loading.count,
                                .unknown = row.unknown,
@@ -238,6 +253,21 @@ enum object_state blob_object_state(const struct blob_record *record)
     return record->durability == DURABILITY_CLOUD ? OBJECT_CLEAN : OBJECT_DIRTY;
 }
 
+/* What the row says of the body: where it is, and whether the cloud has it, which a record that was
+ * described since does not tell. Without a row of its own (evicted, or fetched again since) it is
+ * nowhere: generation 0. */
+static void locate(const struct blob *blob, struct blob_row *row)
+{
+    struct object *object = blob->pieces[0].object;
+
+    row->object = object->id;
+    row->object_state = blob->body_etag.len ? OBJECT_CLEAN : blob_object_state(&blob->record);
+    if (!blob->record.cloud_etag.len)
+        row->body_etag = blob->body_etag;
+    if (!object_placed(object, &row->extent))
+        row->extent = (struct extent){.length = (uint32_t)blob->record.length};
+}
+
 void blob_row_of(const struct blob *blob, struct row_bytes *ret)
 {
     struct blob_row row = {
@@ -249,14 +279,8 @@ void blob_row_of(const struct blob *blob, struct row_bytes *ret)
         .unknown = blob->unknown,
     };
 
-    if (blob->located) {
-        struct object *object = blob->pieces[0].object;
-
-        if (!object_extent(object, 0, &row.extent)) /* evicted: the row says so by generation 0 */
-            row.extent = (struct extent){.length = (uint32_t)blob->record.length};
-        row.object = object->id;
-        row.object_state = blob_object_state(&blob->record);
-    }
+    if (blob->located)
+        locate(blob, &row);
     blob_row_encode(ret, &row);
 }
 

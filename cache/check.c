@@ -180,35 +180,33 @@ static int check_manifest(struct check *c, uint64_t manifest, uint64_t *length)
     return err;
 }
 
-/* Does the slot's row name this body? A clean one may have been evicted and its slot be another's
- * by now, without its record being told (B7). */
-static int located_there(struct check *c, const struct blob_row *row, bool *ret)
+/* Is the slot marked as that object's? A clean body may have left it to another. 1, 0 or -errno. */
+static int has_slot(struct check *c, const struct location *at, struct object_id id)
 {
     struct index_value value;
-    struct space_row space;
+    struct space_row row;
     char key[SPACE_KEY_BYTES];
     int err;
 
-    space_key_encode(&row->extent.at, key);
+    space_key_encode(at, key);
     err = index_get(c->cache->index, NULL, FAM_SPACE, span_from(key, sizeof(key)), &value);
-    *ret = !err && !space_row_decode(span_from(key, sizeof(key)), value.bytes, &space) &&
-           object_id_eq(space.id, row->object) && space.at.generation == row->extent.at.generation;
-    if (!err)
-        index_value_done(&value);
-    return err == -ENOENT ? 0 : err;
+    if (err)
+        return err == -ENOENT ? 0 : err;
+    err = space_row_decode(span_from(key, sizeof(key)), value.bytes, &row);
+    index_value_done(&value);
+    return !err && object_id_eq(row.id, id) && row.at.generation == at->generation;
 }
 
 static int check_located(struct check *c, uint64_t container, struct span name,
                          const struct blob_row *row)
 {
-    bool there;
-    int err;
+    int there;
 
     if (!row->extent.at.generation)
         return 0; /* evicted */
-    err = located_there(c, row, &there);
-    if (err < 0)
-        return err;
+    there = has_slot(c, &row->extent.at, row->object);
+    if (there < 0)
+        return there;
     if (!there && row->object_state != OBJECT_CLEAN)
         find(c, "blob %" PRIu64 "/%.*s: the slot of its body is not marked",
              NAME_ARGS(container, name));

@@ -1,9 +1,13 @@
-/* cache/compact.c - sparse small slabs are emptied so that they can be reclaimed whole, on the
- * keeper's thread. Of what still lives in one: clean bodies are dropped (they can be fetched
- * again), objects with rows of their own are written to another place. Bodies located by a dirty
- * blob record stay: their location stands in a row that only the name's order may rewrite; they
- * leave when they are uploaded, replaced or deleted. So a slab is only begun when all that lives in
- * it can leave. */
+/* cache/compact.c - small slabs are emptied so that they can be reclaimed whole, on the keeper's
+ * thread. Of what still lives in one: clean bodies are dropped (they can be fetched again), other
+ * objects with rows of their own are written to another place. Bodies located by a dirty blob
+ * record stay: their location stands in a row that only the name's order may rewrite; they leave
+ * when they are uploaded, replaced or deleted. So a slab is only begun when all that lives in it
+ * can leave and little has to be written for it.
+ *
+ * Two hands go round over the closed slabs: one takes those that are nearly empty; the other, when
+ * that gives nothing, the next one of all, which is roughly the oldest: that is how clean small
+ * bodies are evicted. A slab that cannot be emptied is passed over. */
 #include "cache/content.h"
 
 #include "base/bytes.h"
@@ -12,21 +16,28 @@
 #include "base/loop.h"
 #include "cache/metrics.h"
 #include "cache/record.h"
+#include "cache/store.h"
 
-#define COMPACT_LIVE_MAX  (SLAB_PAYLOAD_BYTES / 4) /* a slab is worth it from here down */
-#define COMPACT_SLABS_MAX 16                       /* in one go */
-#define COMPACT_BATCH     64                       /* records per change */
+#define COMPACT_LIVE_MAX    (SLAB_PAYLOAD_BYTES / 4) /* nearly empty, from here down */
+#define COMPACT_CARRIED_MAX (SLAB_PAYLOAD_BYTES / 2) /* to write elsewhere for one slab */
+#define COMPACT_STARVED_BYTES                                                                      \
+    (SLAB_PAYLOAD_BYTES / 4)   /* to become clean before it is worth a look */
+#define COMPACT_SPARSE_MAX 16  /* slabs in one go */
+#define COMPACT_LOOKED_MAX 256 /* at so many in one go: most that stay are known by one row */
+#define COMPACT_BATCH      256 /* records per change */
 
 struct compact {
     struct cache *cache;
     struct change *change;
     unsigned gathered;
+    uint64_t
+        carried; /* what must be written elsewhere of the slab at hand: a run for each record */
+    int failed;  /* a change failed, or the keeper is to stop */
 };
 
 static int compact_flush(struct compact *compact)
 {
     struct change *change = TAKE(compact->change);
-    int err;
 
     compact->change = change_new();
     if (!compact->gathered) {
@@ -34,9 +45,9 @@ static int compact_flush(struct compact *compact)
         return 0;
     }
     compact->gathered = 0;
-    err = keeper_commit(compact->cache->content->keeper, change);
+    compact->failed = keeper_commit(compact->cache->content->keeper, change);
     FAILPOINT("compacted");
-    return err;
+    return compact->failed;
 }
 
 static int compact_gathered(struct compact *compact)
@@ -134,28 +145,54 @@ static int move_write(struct compact *compact, struct object *object, const stru
     return err;
 }
 
-static int compact_move(struct compact *compact, const struct space_row *row)
+static bool is_at(const struct cell *cell, const struct location *at)
+{
+    const struct location *is = &cell->extent.at;
+
+    return is->slab == at->slab && is->device == at->device && is->offset == at->offset;
+}
+
+/* The cell that lies where the row says; NULL: it went elsewhere meanwhile. *ret: it may be
+ * dropped. */
+static struct cell *compact_cell(struct object *object, const struct space_row *row, bool *ret)
+{
+    struct cell *cell;
+
+    SCOPED_LOCK(&object->lock);
+    *ret = object_evictable(object);
+    cell = row->index < object->cell_count ? object->cells[row->index] : NULL;
+    return cell && is_at(cell, &row->at) ? cell_ref(cell) : NULL;
+}
+
+static int compact_carry(struct compact *compact, struct object *object, struct cell *cell,
+                         const struct space_row *row)
+{
+    struct extent to;
+    int err = move_write(compact, object, &cell->extent, &to);
+
+    if (err < 0)
+        return err;
+    to.index = row->index;
+    move_add(compact->change, object, cell, &to);
+    STAT_INC(compacted_records);
+    return compact_gathered(compact);
+}
+
+static int compact_object(struct compact *compact, const struct space_row *row)
 {
     struct object *object;
-    struct cell *cell = NULL;
-    struct extent to;
+    struct cell *cell;
+    bool clean;
     int err = object_get(compact->cache, row->id, &object);
 
     if (err < 0)
         return err == -ENOENT ? 0 : err;
-    pthread_mutex_lock(&object->lock);
-    if (row->index < object->cell_count && object->cells[row->index])
-        cell = cell_ref(object->cells[row->index]);
-    pthread_mutex_unlock(&object->lock);
-    if (cell && cell->extent.at.slab == row->at.slab && cell->extent.at.device == row->at.device &&
-        cell->extent.at.offset == row->at.offset) {
-        err = move_write(compact, object, &cell->extent, &to);
-        if (!err) {
-            to.index = row->index;
-            move_add(compact->change, object, cell, &to);
-            STAT_INC(compacted_records);
-            err = compact_gathered(compact);
-        }
+    cell = compact_cell(object, row, &clean);
+    if (cell && clean) {
+        evict_extent(compact->change, object, row->index);
+        err = compact_gathered(compact);
+    } else if (cell) {
+        err = compact_carry(compact, object, cell, row);
     }
     (void)cell_unref(cell);
     object_unref(object);
@@ -172,13 +209,7 @@ static int compact_body_of(struct compact *compact, const struct space_row *row,
     int err = blob_row_decode(value, &blob, &space);
 
     if (!err && blob.located && object_id_eq(blob.object, row->id)) {
-        struct record_body body = {.id = blob.object,
-                                   .crc64 = blob.record.content_crc64,
-                                   .extent = blob.extent,
-                                   .state = blob.object_state,
-                                   .origin.container = row->container,
-                                   .origin.blob = row->blob,
-                                   .origin.etag = blob.record.cloud_etag};
+        struct record_body body = blob_row_body(&blob, row->container, row->blob);
 
         err = object_get_record(compact->cache, &body, &object);
         if (!err) {
@@ -225,7 +256,7 @@ static int compact_each(struct compact *compact, unsigned device, uint32_t slab,
         if (!err)
             err = fn(compact, &row);
         if (!err && keeper_stopping(compact->cache->content->keeper))
-            err = -ECANCELED;
+            err = compact->failed = -ECANCELED;
     }
     if (!err)
         err = index_iter_err(iter);
@@ -235,39 +266,95 @@ static int compact_each(struct compact *compact, unsigned device, uint32_t slab,
 
 static int compact_may_leave(struct compact *compact, const struct space_row *row)
 {
-    (void)compact;
-    return row->kind == SPACE_RECORD && row->state != OBJECT_CLEAN ? -EBUSY : 0;
+    struct object *object;
+    bool clean;
+    int err;
+
+    if (row->kind == SPACE_RECORD)
+        return row->state == OBJECT_CLEAN ? 0 : -EBUSY;
+    err = object_get(compact->cache, row->id, &object);
+    if (err < 0)
+        return err == -ENOENT ? 0 : err;
+    (void)cell_unref(compact_cell(object, row, &clean));
+    object_unref(object);
+    compact->carried += clean ? 0 : ALIGN_UP(small_bytes(row->length), IO_ALIGN);
+    return compact->carried > COMPACT_CARRIED_MAX ? -EBUSY : 0;
 }
 
 static int compact_leave(struct compact *compact, const struct space_row *row)
 {
-    return row->kind == SPACE_RECORD ? compact_drop(compact, row) : compact_move(compact, row);
+    return row->kind == SPACE_RECORD ? compact_drop(compact, row) : compact_object(compact, row);
 }
 
-static int compact_slab(struct compact *compact, unsigned device, uint32_t slab)
+static int compact_slab(struct compact *compact, const struct location *at)
 {
-    int err = compact_each(compact, device, slab, compact_may_leave);
+    int err, flushed;
 
+    compact->carried = 0;
+    err = compact_each(compact, at->device, at->slab, compact_may_leave);
+    if (!err && compact->carried > slab_small_room(compact->cache->slabs))
+        err = -EBUSY; /* not tried: a refused run would call for room that is to be made here */
     if (!err)
-        err = compact_each(compact, device, slab, compact_leave);
-    return err ? err : compact_flush(compact);
+        err = compact_each(compact, at->device, at->slab, compact_leave);
+    flushed = compact->failed ? 0 : compact_flush(compact); /* also what a slab that stays began */
+    return err ? err : flushed;
 }
 
-void compact_run(struct cache *cache)
+static uint64_t place_of(const struct location *at)
+{
+    return (uint64_t)at->device << 32 | at->slab;
+}
+
+/* Once round from the hand on, at most. */
+static unsigned compact_slabs(struct cache *cache, uint64_t live_max, struct location *hand,
+                              unsigned max)
 {
     struct compact compact = {.cache = cache, .change = change_new()};
-    uint64_t live_max = COMPACT_LIVE_MAX;
-    unsigned device;
-    uint32_t slab;
-    int err = 0;
+    uint64_t start = place_of(hand), last = start;
+    unsigned emptied = 0, rounds = 0;
 
-    for (int i = 0; !err && i < COMPACT_SLABS_MAX; i++) {
-        if (!slab_small_sparsest(cache->slabs, live_max, &device, &slab))
+    for (int i = 0; i < COMPACT_LOOKED_MAX && emptied < max && !compact.failed; i++) {
+        struct location next = *hand;
+        int err;
+
+        if (!slab_small_next(cache->slabs, live_max, &next))
             break;
-        err = compact_slab(&compact, device, slab);
-        STAT_INC(compacted_slabs);
+        rounds += place_of(&next) <= last;
+        if (rounds > 1 || (rounds && place_of(&next) > start))
+            break;
+        last = place_of(&next);
+        *hand = next;
+        err = compact_slab(&compact, hand);
+        emptied += !err;
+        if (err && err != -EBUSY && err != -ECANCELED && err != -ENOSPC)
+            log_warn_limited("a small slab could not be emptied", KV_UINT("device", hand->device),
+                             KV_UINT("slab", hand->slab), KV_ERR(err));
     }
-    if (err && err != -EBUSY && err != -ECANCELED && err != -ENOSPC)
-        log_error("a sparse slab could not be emptied", KV_ERR(err));
+    STAT_ADD(compacted_slabs, emptied);
     change_free(compact.change);
+    return emptied;
+}
+
+unsigned compact_sparse(struct cache *cache)
+{
+    return compact_slabs(cache, COMPACT_LIVE_MAX, &cache->content->sparse_hand, COMPACT_SPARSE_MAX);
+}
+
+unsigned compact_full(struct cache *cache)
+{
+    if (!evict_small_bytes(cache))
+        return 0;
+    return compact_slabs(cache, UINT64_MAX, &cache->content->full_hand, 1);
+}
+
+/* Small records have no slab left behind the open one, or none at all. */
+void compact_run(struct cache *cache)
+{
+    bool refused = atomic_exchange(&cache->content->small_refused, false);
+
+    if (compact_sparse(cache) || compact_full(cache) || !refused)
+        return;
+    evict_large(cache); /* until a whole large slab is empty */
+    cache->content->small_refused = true;
+    cache->content->starved[KEEP_COMPACT] = COMPACT_STARVED_BYTES;
 }

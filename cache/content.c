@@ -73,12 +73,9 @@ static void count(struct content *content, enum object_state state, int64_t byte
     atomic_fetch_add_explicit(&content->bytes[state], bytes, memory_order_relaxed);
 }
 
-/* Bodies located by their record are compaction's: only whole small slabs give room. */
 bool object_evictable(const struct object *object)
 {
-    bool record = object->link_count && object->links[0].user == LINK_RECORD;
-
-    return object->rows && !record && object->origin.etag.len &&
+    return object->rows && !object_is_located(object) && object->origin.etag.len &&
            object_state_locked(object) == OBJECT_CLEAN;
 }
 
@@ -95,21 +92,38 @@ static void object_tell_evict(struct object *object)
         if (!object->cells[i])
             continue;
         else if (know)
-            evict_know(evict, object->id, i, object->cells[i]->extent.length);
+            evict_know(evict, object->id, &object->cells[i]->extent);
         else
             evict_forget(evict, object->id, i);
+}
+
+static void tell_starved(struct content *content, int64_t cleaned)
+{
+    for (int duty = 0; duty < KEEP_DUTIES; duty++) {
+        int64_t left = atomic_load_explicit(&content->starved[duty], memory_order_relaxed);
+
+        if (left <= 0)
+            continue;
+        left = atomic_fetch_sub(&content->starved[duty], cleaned);
+        if (left > 0 && left <= cleaned)
+            keeper_call(content->keeper, (enum keeper_duty)duty);
+    }
 }
 
 void object_settled(struct object *object)
 {
     struct content *content = object->cache->content;
+    bool was_clean;
 
     SCOPED_LOCK(&object->lock);
+    was_clean = object->counted == OBJECT_CLEAN;
     count(content, object->counted, -(int64_t)object->counted_bytes);
     object->counted = object_state_locked(object);
     object->counted_bytes = object->rows ? object->cell_bytes : 0;
     count(content, object->counted, (int64_t)object->counted_bytes);
     object_tell_evict(object);
+    if (!was_clean && object->counted == OBJECT_CLEAN)
+        tell_starved(content, (int64_t)object->counted_bytes);
 }
 
 struct content_stats content_stats(struct cache *cache)
@@ -133,7 +147,10 @@ static int load_space_row(struct cache *cache, struct span key, struct span valu
 
     if (err < 0)
         return err;
-    slab_mark_extent(cache->slabs, &row.at, row.length);
+    if (slab_mark_extent(cache->slabs, &row.at, row.length) == -EEXIST)
+        log_error("two bodies at one place of a device", KV_UINT("device", row.at.device),
+                  KV_UINT("slab", row.at.slab), KV_UINT("offset", row.at.offset),
+                  KV_UINT("object", row.id.counter));
     if (row.kind == SPACE_RECORD)
         count(cache->content, row.state, row.length);
     return 0;
@@ -159,9 +176,7 @@ struct load_object {
     bool any, row, origin, link;
     enum object_state state;
     uint64_t bytes;
-    struct {
-        uint32_t index, length;
-    } * extents;
+    struct extent *extents;
     unsigned extent_count, extent_room;
 };
 
@@ -171,8 +186,7 @@ static void load_object_end(struct cache *cache, struct load_object *load)
         count(cache->content, load->state, (int64_t)load->bytes);
         for (unsigned i = 0; load->state == OBJECT_CLEAN && load->origin && i < load->extent_count;
              i++)
-            evict_know(cache->content->evict, load->id, load->extents[i].index,
-                       load->extents[i].length);
+            evict_know(cache->content->evict, load->id, &load->extents[i]);
     } else if (load->any) {
         log_warn("an object that nothing refers to", KV_UINT("counter", load->id.counter),
                  KV_UINT("bytes", load->bytes));
@@ -194,8 +208,8 @@ static int load_extent(struct load_object *load, uint64_t index, struct span val
         load->extent_room = load->extent_room ? load->extent_room * 2 : 16;
         load->extents = xrealloc(load->extents, load->extent_room * sizeof(*load->extents));
     }
-    load->extents[load->extent_count].index = (uint32_t)index;
-    load->extents[load->extent_count++].length = extent.length;
+    extent.index = (uint32_t)index;
+    load->extents[load->extent_count++] = extent;
     load->bytes += extent.length;
     return 0;
 }

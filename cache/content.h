@@ -24,15 +24,22 @@ struct keeper;
 struct reaper;
 struct filler;
 
+enum keeper_duty { KEEP_REAP, KEEP_EVICT, KEEP_COMPACT, KEEP_DUTIES };
+
 struct content {
     struct cache *cache;
-    _Atomic uint64_t counter; /* object ids of this epoch */
-    _Atomic int64_t bytes[4]; /* by enum object_state: extents of objects with rows */
-    struct tier *tier;        /* tier.c */
-    struct evict *evict;      /* evict.c */
-    struct filler *filler;    /* filler.c */
-    struct reaper *reaper;    /* reaper.c */
-    struct keeper *keeper;    /* keeper.c: the background thread */
+    _Atomic uint64_t counter;   /* object ids of this epoch */
+    _Atomic int64_t bytes[4];   /* by enum object_state: extents of objects with rows */
+    struct tier *tier;          /* tier.c */
+    struct evict *evict;        /* evict.c */
+    struct filler *filler;      /* filler.c */
+    struct reaper *reaper;      /* reaper.c */
+    struct keeper *keeper;      /* keeper.c: the background thread */
+    _Atomic bool small_refused; /* a small record found no room */
+    /* A duty that was to make room found none: how many bytes have to become clean until it is
+     * called again; writers wait for it. 0 and below: it is not waiting. */
+    _Atomic int64_t starved[KEEP_DUTIES];
+    struct location sparse_hand, full_hand; /* compact.c: the small slabs it looked at last */
     struct object_shard shards[TABLE_SHARDS];
 };
 
@@ -46,6 +53,9 @@ cell_unref(struct cell *cell); /* NULL is fine; the last one of a doomed cell fr
 enum slot_mutant { SLOT_BY_S5, SLOT_WHEN_ORDERED, SLOT_UNDER_READERS };
 extern _Atomic int slot_mutant;
 void cell_mutant(struct cell *cell, enum slot_mutant when);
+/* Single units can be written into it again: it still is a large extent of this object. A small
+ * record shares its pages with others'. */
+bool cell_takes_units(const struct cell *cell);
 struct object *object_find(struct cache *cache, struct object_id id); /* memory only; NULL */
 bool object_id_eq(struct object_id a, struct object_id b);
 uint64_t object_id_hash(struct object_id id);
@@ -66,6 +76,11 @@ void object_add_link(struct object *object, uint64_t user,
 /* The link rows that are not clean, as they are: a start that finds this change in the log's tail
  * asks for the bytes of an object only when a row says that somebody needs them. Lock held. */
 void change_put_needs(struct change *change, const struct object *object);
+/* Located by a blob record: no row but that of its slot. Object's lock held. */
+static inline bool object_is_located(const struct object *object)
+{
+    return object->link_count && object->links[0].user == LINK_RECORD;
+}
 
 /* ---- filler.c ---- */
 /* The extent's row as it is when ordered; nobody waits. After units were added or lost. */
@@ -118,7 +133,6 @@ void change_delete_extent(struct change *change, const struct object *object,
 void change_delete_space(struct change *change, const struct location *at);
 
 /* ---- keeper.c: one background thread with a loop; the duties run on it, one after another ---- */
-enum keeper_duty { KEEP_REAP, KEEP_EVICT, KEEP_COMPACT, KEEP_DUTIES };
 struct keeper *keeper_new(struct cache *cache);
 struct keeper *keeper_free(struct keeper *keeper); /* not running; NULL is fine */
 int keeper_start(struct keeper *keeper) must_check;
@@ -147,18 +161,24 @@ struct tier_stats tier_stats(struct tier *tier);
 /* ---- evict.c ---- */
 struct evict *evict_new(struct cache *cache);
 struct evict *evict_free(struct evict *evict); /* NULL is fine */
-/* Any thread: a clean extent that can be fetched again, or no more; a client read it. */
-void evict_know(struct evict *evict, struct object_id id, uint32_t index, uint32_t length);
+/* Any thread: a clean extent that can be fetched again (in a large slab: others go with their
+ * slab), or no more; a client read it. */
+void evict_know(struct evict *evict, struct object_id id, const struct extent *extent);
 void evict_forget(struct evict *evict, struct object_id id, uint32_t index);
 void evict_touch(struct evict *evict, struct object_id id, uint32_t index);
 /* Within a change: the extent goes if it is still clean when the change is ordered. */
 void evict_extent(struct change *change, struct object *object, uint32_t index);
-void evict_run(struct cache *cache); /* keeper's thread */
+void object_commit_eviction(struct object *object, uint32_t index); /* that alone; nobody waits */
+void evict_run(struct cache *cache);                                /* keeper's thread */
+void evict_large(struct cache *cache);           /* an allocation failed whatever the sums say */
+uint64_t evict_small_bytes(struct cache *cache); /* clean ones that no single eviction would free */
 uint64_t evict_low_bytes(struct cache *cache);
 void evict_start(struct cache *cache); /* told by the slab store from now on */
 
-/* ---- compact.c ---- */
-void compact_run(struct cache *cache); /* keeper's thread */
+/* ---- compact.c: keeper's thread. How many small slabs were emptied ---- */
+void compact_run(struct cache *cache);
+unsigned compact_sparse(struct cache *cache); /* of those with little in them */
+unsigned compact_full(struct cache *cache);   /* the next one of clean bodies */
 
 /* ---- reaper.c ---- */
 #define META_DROP_MANIFEST 'm' /* 'm', manifest u64: rows to free */

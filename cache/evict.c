@@ -1,6 +1,7 @@
 /* cache/evict.c - room on full devices: clean extents that can be fetched again go, in the order of
  * a policy (evict_policy.h). Never dirty, sole or staged bytes (B6). Objects stay: the extent is
- * absent then.
+ * absent then. Bodies in small slabs go slab by slab (compact.c); room comes from where more clean
+ * bytes lie.
  *
  * The book of evictable extents is told by object_settled, fills and load; it may be behind, so
  * whether an extent may go is judged in commit order by the hook of the change that takes it. Its
@@ -25,6 +26,7 @@ struct evict {
     struct evict_policy *policy;
     struct evict_item **buckets;
     size_t bucket_count, count;
+    uint64_t bytes;    /* of all in the book */
     _Atomic bool must; /* space is low, or scattered so that an allocation failed */
 };
 
@@ -63,7 +65,7 @@ static void book_grow(struct evict *evict)
     free(old);
 }
 
-void evict_know(struct evict *evict, struct object_id id, uint32_t index, uint32_t length)
+static void book_add(struct evict *evict, struct object_id id, uint32_t index, uint32_t length)
 {
     struct evict_item **place, *item;
 
@@ -75,9 +77,16 @@ void evict_know(struct evict *evict, struct object_id id, uint32_t index, uint32
     item->id = id;
     item->index = index;
     item->length = length;
+    evict->bytes += length;
     evict->policy->ops->add(evict->policy, item);
     if (++evict->count > evict->bucket_count)
         book_grow(evict);
+}
+
+void evict_know(struct evict *evict, struct object_id id, const struct extent *extent)
+{
+    if (slab_kind_at(evict->cache->slabs, &extent->at) == SLAB_LARGE)
+        book_add(evict, id, extent->index, extent->length);
 }
 
 void evict_forget(struct evict *evict, struct object_id id, uint32_t index)
@@ -92,6 +101,7 @@ void evict_forget(struct evict *evict, struct object_id id, uint32_t index)
     *place = item->hash_next;
     evict->policy->ops->remove(evict->policy, item);
     evict->count--;
+    evict->bytes -= item->length;
     free(item);
 }
 
@@ -105,8 +115,12 @@ void evict_touch(struct evict *evict, struct object_id id, uint32_t index)
         evict->policy->ops->use(evict->policy, item);
 }
 
-static bool evict_victim(struct evict *evict, struct object_id *id, uint32_t *index,
-                         uint32_t *length)
+struct victim {
+    struct object_id id;
+    uint32_t index, length;
+};
+
+static bool evict_victim(struct evict *evict, struct victim *ret)
 {
     struct evict_item *item;
 
@@ -114,11 +128,10 @@ static bool evict_victim(struct evict *evict, struct object_id *id, uint32_t *in
     item = evict->policy->ops->victim(evict->policy);
     if (!item)
         return false;
-    *id = item->id;
-    *index = item->index;
-    *length = item->length;
+    *ret = (struct victim){item->id, item->index, item->length};
     *book_place(evict, item->id, item->index) = item->hash_next;
     evict->count--;
+    evict->bytes -= item->length;
     free(item);
     return true;
 }
@@ -172,7 +185,7 @@ static void evict_order(struct change_hook *base, struct change *change)
     if (!cell || !object->rows || !object->origin.etag.len ||
         object_state_locked(object) != OBJECT_CLEAN)
         return; /* B6 */
-    hook->record = object->link_count && object->links[0].user == LINK_RECORD;
+    hook->record = object_is_located(object);
     if (hook->record) {
         change_delete_space(change, &cell->extent.at);
         object->rows = false; /* its record still says where it was: B7 */
@@ -221,40 +234,74 @@ void evict_extent(struct change *change, struct object *object, uint32_t index)
     change_add_hook(change, &hook->hook);
 }
 
+void object_commit_eviction(struct object *object, uint32_t index)
+{
+    struct change *change = change_new();
+
+    evict_extent(change, object, index);
+    commit_submit(object->cache->committer, change);
+}
+
 /* ---- keeper's thread ---- */
 
 /* One change of up to EVICT_BATCH extents and no more bytes than needed. Number of victims, or
  * -errno. */
 static int evict_batch(struct cache *cache, uint64_t need)
 {
+    struct evict *evict = cache->content->evict;
     struct change *change = change_new();
+    struct victim victims[EVICT_BATCH];
     struct object *object;
-    struct object_id id;
-    uint32_t index, length;
     uint64_t bytes = 0;
-    int n = 0, err;
+    int n = 0, err = 0;
 
-    while (n < EVICT_BATCH && bytes < need &&
-           evict_victim(cache->content->evict, &id, &index, &length)) {
-        err = object_get(cache, id, &object);
-        if (err == -ENOENT)
-            continue; /* dropped since */
-        if (err < 0) {
-            change_free(change);
-            return err;
+    while (!err && n < EVICT_BATCH && bytes < need && evict_victim(evict, &victims[n])) {
+        err = object_get(cache, victims[n].id, &object);
+        if (err == -ENOENT) { /* dropped since */
+            err = 0;
+            continue;
         }
-        evict_extent(change, object, index);
+        bytes += victims[n++].length;
+        if (err < 0)
+            break;
+        evict_extent(change, object, victims[n - 1].index);
         object = object_unref(object);
-        bytes += length;
-        n++;
     }
-    if (!n) {
+    if (n && !err)
+        err = keeper_commit(cache->content->keeper, change);
+    else
         change_free(change);
-        return 0;
-    }
-    err = keeper_commit(cache->content->keeper, change);
     FAILPOINT("evicted");
+    for (int i = 0; err < 0 && i < n; i++) /* they stay, so they stay known */
+        book_add(evict, victims[i].id, victims[i].index, victims[i].length);
     return err < 0 ? err : n;
+}
+
+static uint64_t evict_book_bytes(struct evict *evict)
+{
+    SCOPED_LOCK(&evict->lock);
+
+    return evict->bytes;
+}
+
+uint64_t evict_small_bytes(struct cache *cache)
+{
+    uint64_t clean = content_stats(cache).clean_bytes;
+
+    return clean - MIN(clean, evict_book_bytes(cache->content->evict));
+}
+
+/* From where more clean bytes lie; from elsewhere if that gives nothing. 0: there is nothing. */
+static int evict_some(struct cache *cache, uint64_t need)
+{
+    bool small = evict_small_bytes(cache) > evict_book_bytes(cache->content->evict);
+    int n = small ? (int)compact_full(cache) : 0;
+
+    if (n == 0)
+        n = evict_batch(cache, need);
+    if (n == 0 && !small)
+        n = (int)compact_full(cache);
+    return n ? n : (int)compact_sparse(cache);
 }
 
 void evict_run(struct cache *cache)
@@ -262,18 +309,21 @@ void evict_run(struct cache *cache)
     struct content *content = cache->content;
     struct slab_space space = slab_space(cache->slabs);
     uint64_t high = space.bytes / EVICT_HIGH_SHARE;
+    bool must = atomic_exchange(&content->evict->must, false);
     int n = 1;
 
-    if (atomic_exchange(&content->evict->must, false) && space.free_bytes >= high)
-        n = evict_batch(cache, EVICT_MUST_BYTES);
+    if (must && space.free_bytes >= high)
+        n = evict_some(cache, EVICT_MUST_BYTES);
     while (n > 0 && !keeper_stopping(content->keeper) && space.free_bytes < high) {
-        n = evict_batch(cache, high - space.free_bytes);
+        n = evict_some(cache, high - space.free_bytes);
         space = slab_space(cache->slabs);
     }
     if (n < 0)
         log_error("eviction failed", KV_ERR(n));
-    if (n == 0)
-        keeper_call(content->keeper, KEEP_COMPACT); /* room may be tied up in sparse small slabs */
+    if (n == 0 && must) {
+        content->evict->must = true;
+        content->starved[KEEP_EVICT] = 1;
+    }
 }
 
 uint64_t evict_low_bytes(struct cache *cache)
@@ -281,12 +331,23 @@ uint64_t evict_low_bytes(struct cache *cache)
     return slab_space(cache->slabs).bytes / EVICT_LOW_SHARE;
 }
 
-static void on_low(void *arg)
+void evict_large(struct cache *cache)
+{
+    cache->content->evict->must = true;
+    keeper_call(cache->content->keeper, KEEP_EVICT);
+}
+
+static void on_low(void *arg, enum slab_kind kind, bool refused)
 {
     struct cache *cache = arg;
 
-    cache->content->evict->must = true;
-    keeper_call(cache->content->keeper, KEEP_EVICT);
+    if (kind == SLAB_LARGE) {
+        evict_large(cache);
+        return;
+    }
+    if (refused)
+        cache->content->small_refused = true;
+    keeper_call(cache->content->keeper, KEEP_COMPACT);
 }
 
 void evict_start(struct cache *cache)

@@ -53,6 +53,7 @@ enum tag {
     TAG_USER,
     TAG_NAME,
     TAG_ENDPOINT,
+    TAG_BODY_ETAG,
 };
 
 /* ---- writing ---- */

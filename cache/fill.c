@@ -34,16 +34,27 @@ struct fill *fill_unref(struct fill *fill)
     if (!fill || atomic_fetch_sub(&fill->refs, 1) != 1)
         return NULL;
     assert(!fill->waiters);
-    for (unsigned i = 0; i < fill->buf_count; i++)
-        fill->bufs[i] = iobuf_unref(fill->bufs[i]);
+    fill_release(fill);
     fill->spare = iobuf_unref(fill->spare);
-    filler_give(filler_of(fill), fill);
     origin_done(&fill->origin);
     fill->object = object_unref(fill->object);
     pthread_mutex_destroy(&fill->lock);
     pthread_mutex_destroy(&fill->resume_lock);
     free(fill);
     return NULL;
+}
+
+void fill_release(struct fill *fill)
+{
+    struct iobuf *bufs[EXTENT_UNITS_MAX];
+
+    pthread_mutex_lock(&fill->lock);
+    memcpy(bufs, fill->bufs, sizeof(bufs));
+    memset(fill->bufs, 0, sizeof(fill->bufs));
+    pthread_mutex_unlock(&fill->lock);
+    for (unsigned i = 0; i < fill->buf_count; i++)
+        iobuf_unref(bufs[i]); /* slices that were taken have references of their own */
+    filler_give(filler_of(fill), fill);
 }
 
 static struct fill *fill_at(const struct object *object, uint64_t at)
@@ -294,9 +305,8 @@ static int fill_judge(const struct fill *fill, int err, const uint64_t *crc)
         return -EIO;
     if (!crc || *crc == fill_crc(fill))
         return 0;
-    log_warn("bytes from the cloud do not match its checksum",
-             KV_SPAN("blob", fill->object->origin.blob), KV_UINT("offset", fill->start),
-             KV_UINT("bytes", fill->length));
+    log_warn("bytes from the cloud do not match its checksum", KV_SPAN("blob", fill->origin.blob),
+             KV_UINT("offset", fill->start), KV_UINT("bytes", fill->length));
     STAT_INC(fills_mismatched);
     return -EIO;
 }
@@ -313,10 +323,12 @@ void fill_end(struct fill *fill, int err, const uint64_t *crc64)
     fill->err = err;
     fill_wake(fill);
     pthread_mutex_unlock(&fill->lock);
-    if (err)
+    if (err) {
+        fill_release(fill);
         fill_unref(fill);
-    else
+    } else {
         filler_store(filler_of(fill), fill);
+    }
 }
 
 /* ---- readers' loops ---- */
@@ -332,6 +344,8 @@ int fill_take(struct fill *fill, uint64_t at, uint64_t max, struct slice *ret)
     if (off >= fill->received)
         return -EAGAIN;
     buf = fill->bufs[off / IOBUF_BYTES(fill->class)];
+    if (!buf)
+        return -EEXIST;
     in_buf = off % IOBUF_BYTES(fill->class);
     max = MIN(MIN(max, fill->received - off), IOBUF_BYTES(fill->class) - in_buf);
     *ret = (struct slice){

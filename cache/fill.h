@@ -33,6 +33,7 @@ struct fill {
     enum iobuf_class class;
     unsigned buf_count;
     struct iobuf *bufs[EXTENT_UNITS_MAX], *spare;
+    struct iobuf *arriving;         /* the pool's until `got` fires */
     uint64_t crc[EXTENT_UNITS_MAX]; /* of each unit so far: the appending thread's */
     struct fill_waiter *waiters;
     uint64_t woken_bytes, woken_ns; /* when waiters were last woken */
@@ -42,19 +43,22 @@ struct fill {
     void *resume_arg;
     struct completion want, got; /* filler's loop: a buffer for a paused fill */
     struct fill *queued;         /* filler's */
+    struct fill *wanting_next;   /* filler's thread: `got` is outstanding */
 };
 
 struct fill *fill_ref(struct fill *fill);
 struct fill *fill_unref(struct fill *fill);                  /* NULL is fine */
 struct fill *fill_find(struct object *object, uint64_t at);  /* a reference; object's lock held */
 bool fill_running(const struct object *object, uint64_t at); /* object's lock held */
-/* The next bytes at `at`, of the object: 0; -EAGAIN none yet; else the fill's error. */
+/* The next bytes at `at`, of the object: 0; -EAGAIN none yet; -EEXIST they are elsewhere by now,
+ * look again; else the fill's error. */
 int fill_take(struct fill *fill, uint64_t at, uint64_t max, struct slice *ret) must_check;
 /* false: there is something to take at waiter->at, or it ended. */
 bool fill_wait(struct fill *fill, struct fill_waiter *waiter);
 bool fill_unwait(struct fill *fill, struct fill_waiter *waiter); /* false: its wake is on its way */
 int fill_outcome(struct fill *fill);                             /* -EINPROGRESS, 0, or the error */
 void fill_resume(struct fill *fill);                             /* append may go on */
+void fill_release(struct fill *fill); /* ended and left: its buffers go, references only tell how */
 void fill_leave_object(struct fill *fill); /* out of object->fills, and that reference dropped */
 
 /* ---- filler.c: a thread that puts ended fills on the devices, and the buffers fills may hold ----

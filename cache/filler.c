@@ -6,10 +6,12 @@
  * buffers of a fill are granted at once, in order of asking, and no fill may ask for more than
  * there are. One-unit fills hold one 64 KiB buffer and wait for none.
  *
- * Clean fills need no flush: the row is committed and nobody waits. After a crash a row may point
- * to bytes that never arrived; their checksum decides, a mismatch is a miss (reader.c). */
+ * Fills of clean objects need no flush: the row is committed and nobody waits. After a crash a row
+ * may point to bytes that never arrived; their checksum decides, a mismatch is a miss (reader.c).
+ */
 #include "cache/fill.h"
 
+#include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -18,6 +20,7 @@
 #define FILLER_SLEEP_MS 1000 /* every call wakes the loop */
 #define FILLER_QUEUE_MAX                                                                           \
     256 /* ended fills waiting for the devices; more are served once and not kept */
+#define FILLER_ROOM_WAIT_MS 1000
 
 struct filler {
     struct cache *cache;
@@ -26,10 +29,14 @@ struct filler {
     bool running;
     _Atomic bool stop;
     pthread_mutex_t lock;    /* guards what follows */
+    bool storing;            /* what ended well is taken */
     unsigned budget, in_use; /* 512 KiB buffers */
     struct fill *asking, **asking_last;
     struct fill *ended, **ended_last;
     unsigned ended_count;
+    bool no_room;           /* filler's thread: the last one waited in vain */
+    struct fill *wanting;   /* filler's thread: fills waiting for a buffer */
+    _Atomic unsigned wants; /* of them and those on the way there */
 };
 
 /* ---- buffers ---- */
@@ -47,7 +54,8 @@ unsigned filler_buffers_max(const struct filler *filler)
 void filler_ask(struct filler *filler, struct fill *fill)
 {
     SCOPED_LOCK(&filler->lock);
-    if (!filler->asking && filler->in_use + fill_need(fill) <= filler->budget) {
+    if (!fill_need(fill) ||
+        (!filler->asking && filler->in_use + fill_need(fill) <= filler->budget)) {
         filler->in_use += fill_need(fill);
         fill->granted =
             true; /* nobody else knows the fill's lock yet, and readers do not look at it */
@@ -96,13 +104,19 @@ static struct fill *asking_grant(struct filler *filler)
     return NULL;
 }
 
-/* The fill is being freed. Then others may have become possible. */
+/* Its buffers are back, if it has ended or was granted them. Then others may have become possible.
+ * A grant that is on its way is given back by the last reference. */
 void filler_give(struct filler *filler, struct fill *fill)
 {
     struct fill *next;
+    bool granted;
 
+    pthread_mutex_lock(&fill->lock);
+    granted = fill->granted;
+    fill->granted = false;
+    pthread_mutex_unlock(&fill->lock);
     pthread_mutex_lock(&filler->lock);
-    if (fill->granted)
+    if (granted)
         filler->in_use -= fill_need(fill);
     else
         asking_drop(filler, fill);
@@ -120,12 +134,25 @@ void filler_give(struct filler *filler, struct fill *fill)
     }
 }
 
+static struct filler *filler_of(const struct fill *fill)
+{
+    return fill->object->cache->content->filler;
+}
+
 static void on_got(struct completion *done)
 {
     struct fill *fill = container_of(done, struct fill, got);
+    struct filler *filler = filler_of(fill);
+    struct fill **at = &filler->wanting;
 
+    while (*at != fill)
+        at = &(*at)->wanting_next;
+    *at = fill->wanting_next;
+    filler->wants--;
     pthread_mutex_lock(&fill->lock);
     fill->short_of_buffer = false;
+    if (!done->err)
+        fill->spare = TAKE(fill->arriving);
     pthread_mutex_unlock(&fill->lock);
     if (!done->err)
         fill_resume(fill);
@@ -135,14 +162,34 @@ static void on_got(struct completion *done)
 static void on_want(struct completion *done)
 {
     struct fill *fill = container_of(done, struct fill, want);
+    struct filler *filler = filler_of(fill);
 
+    fill->wanting_next = filler->wanting;
+    filler->wanting = fill;
     fill->got = (struct completion){.fn = on_got, .loop = done->loop};
-    iobuf_get(fill->class, &fill->spare, &fill->got);
+    if (filler->stop)
+        completion_post(&fill->got, -ECANCELED);
+    else
+        iobuf_get(fill->class, &fill->arriving, &fill->got);
+}
+
+/* The fills have ended by now; what they still wait for would hold them, and a buffer, for ever. */
+static void wants_cancel(struct filler *filler)
+{
+    for (struct fill *fill = filler->wanting; fill; fill = fill->wanting_next) {
+        void (*cancel)(struct completion *) = fill->got.cancel;
+
+        if (cancel)
+            cancel(&fill->got);
+    }
+    while (filler->wants)
+        loop_poll_once(filler->poll, FILLER_SLEEP_MS);
 }
 
 void filler_want_buffer(struct filler *filler, struct fill *fill)
 {
     fill_ref(fill);
+    filler->wants++;
     fill->want = (struct completion){.fn = on_want, .loop = loop_poll_loop(filler->poll)};
     completion_post(&fill->want, 0);
 }
@@ -161,20 +208,61 @@ static struct cell *object_cell(struct object *object, uint32_t index)
     return object->cells[index] ? cell_ref(object->cells[index]) : NULL;
 }
 
-/* A new extent, waiting for a slab to be prepared if need be. */
+struct room_wait {
+    struct timer timer;
+    struct slab_store *slabs;
+    struct awaited awaited;
+};
+
+static void room_timer_fired(struct timer *timer)
+{
+    struct room_wait *wait = container_of(timer, struct room_wait, timer);
+
+    slab_wait_cancel(wait->slabs, &wait->awaited.done);
+}
+
+/* Eviction was asked for by the refusal; without it every reader that has not taken its bytes yet
+ * would pay for them again. Fills behind this one need room too, so they do not wait again when it
+ * had none. */
+static bool store_room_wait(struct filler *filler, uint64_t given, uint64_t *until_ns)
+{
+    struct loop *loop = loop_poll_loop(filler->poll);
+    struct slab_store *slabs = filler->cache->slabs;
+    struct room_wait wait = {.timer.fn = room_timer_fired, .slabs = slabs};
+    uint64_t now = clock_mono_ns();
+
+    if (*until_ns == 0)
+        *until_ns = now + FILLER_ROOM_WAIT_MS * NS_PER_MS;
+    if (filler->no_room || filler->stop || now >= *until_ns ||
+        content_stats(filler->cache).clean_bytes == 0)
+        return false;
+    timer_start(loop, &wait.timer, *until_ns - now);
+    slab_wait_free(slabs, given, awaited_init(&wait.awaited, loop));
+    (void)loop_await(filler->poll, &wait.awaited); /* the next try tells */
+    timer_stop(loop, &wait.timer);
+    return true;
+}
+
+/* A new extent, waiting for a slab to be prepared or for eviction if need be. */
 static int store_open(struct filler *filler, struct fill *fill, struct extent_write **ret)
 {
     struct slab_store *slabs = filler->cache->slabs;
     struct awaited awaited;
-    int err;
+    uint64_t until_ns = 0;
+    int err, waited = 0;
 
     do {
+        uint64_t given = slab_given(slabs);
+
         err = extent_write_open(slabs, fill->object->id, fill->index, extent_length(fill), ret);
-        if (err != -EAGAIN)
-            return err;
-        slab_wait(slabs, SLAB_LARGE, awaited_init(&awaited, loop_poll_loop(filler->poll)));
-        err = loop_await(filler->poll, &awaited);
-    } while (!err);
+        if (err == -EAGAIN) {
+            slab_wait(slabs, SLAB_LARGE, awaited_init(&awaited, loop_poll_loop(filler->poll)));
+            waited = loop_await(filler->poll, &awaited);
+        } else if (err != -ENOSPC || !store_room_wait(filler, given, &until_ns)) {
+            break;
+        }
+    } while (!waited);
+    filler->no_room = err == -ENOSPC;
     return err;
 }
 
@@ -233,17 +321,16 @@ static void store_order(struct change_hook *base, struct change *change)
     struct object *object = hook->object;
 
     SCOPED_LOCK(&object->lock);
-    if (object->rows && object->cells[hook->cell->extent.index] == hook->cell)
+    if (object->rows && !object_is_located(object) &&
+        object->cells[hook->cell->extent.index] == hook->cell)
         change_put_extent(change, object, &hook->cell->extent);
 }
 
 static void store_tell_evict(struct object *object, const struct cell *cell)
 {
-    uint32_t index = cell->extent.index;
-
     SCOPED_LOCK(&object->lock);
-    if (object->known && object->cells[index] == cell)
-        evict_know(object->cache->content->evict, object->id, index, cell->extent.length);
+    if (object->known && object->cells[cell->extent.index] == cell)
+        evict_know(object->cache->content->evict, object->id, &cell->extent);
 }
 
 static void store_end(struct change_hook *base, int err)
@@ -290,7 +377,9 @@ static int store_fill(struct filler *filler, struct fill *fill)
     bool fresh = !cell;
     int err = 0;
 
-    if (!fresh) {
+    if (!fresh && !cell_takes_units(cell)) { /* a damaged small body on its way out (reader.c) */
+        err = -ESTALE;
+    } else if (!fresh) {
         pthread_mutex_lock(&fill->object->lock);
         extent = cell->extent;
         pthread_mutex_unlock(&fill->object->lock);
@@ -316,6 +405,8 @@ static int store_fill(struct filler *filler, struct fill *fill)
     }
     store_publish(fill, cell, &extent, fresh);
     FAILPOINT("fill_stored");
+    if (object_state(fill->object) != OBJECT_CLEAN) /* they are owed to the cloud again */
+        commit_wrote(filler->cache->committer, extent.at.device);
     object_commit_extent(fill->object, cell);
     cell_unref(cell);
     return 0;
@@ -339,6 +430,7 @@ static struct fill *ended_pop(struct filler *filler)
 static void fill_done(struct fill *fill)
 {
     fill_leave_object(fill);
+    fill_release(fill);
     fill_unref(fill);
 }
 
@@ -349,7 +441,7 @@ void filler_store(struct filler *filler, struct fill *fill)
 
     fill->queued = NULL;
     pthread_mutex_lock(&filler->lock);
-    taken = filler->running && filler->ended_count < FILLER_QUEUE_MAX;
+    taken = filler->storing && filler->ended_count < FILLER_QUEUE_MAX;
     if (taken) {
         *filler->ended_last = fill;
         filler->ended_last = &fill->queued;
@@ -373,10 +465,21 @@ static void filler_store_all(struct filler *filler)
 
         if (err)
             STAT_INC(fills_not_kept);
-        if (err && err != -ENOSPC) /* eviction knows: the slab store told it */
+        if (err && err != -ENOSPC && err != -ESTALE) /* eviction knows of the first */
             log_warn_limited("bytes from the cloud could not be kept", KV_ERR(err));
         fill_done(fill);
     }
+}
+
+static void filler_store_nothing(struct filler *filler)
+{
+    struct fill *fill;
+
+    pthread_mutex_lock(&filler->lock);
+    filler->storing = false;
+    pthread_mutex_unlock(&filler->lock);
+    while ((fill = ended_pop(filler)))
+        fill_done(fill);
 }
 
 static void *filler_main(void *arg)
@@ -386,13 +489,15 @@ static void *filler_main(void *arg)
     const struct io_ops *ops = slab_io_ops(filler->cache->slabs);
 
     loop_enter(loop);
-    if (ops->attach && ops->attach(ops, loop) < 0)
+    if (ops->attach && ops->attach(ops, loop) < 0) {
         log_error("the fill thread has no I/O ring: nothing read from the cloud is kept");
-    else
-        while (!filler->stop) {
-            filler_store_all(filler);
-            loop_poll_once(filler->poll, FILLER_SLEEP_MS);
-        }
+        filler_store_nothing(filler);
+    }
+    while (!filler->stop) {
+        filler_store_all(filler);
+        loop_poll_once(filler->poll, FILLER_SLEEP_MS);
+    }
+    wants_cancel(filler);
     if (ops->detach)
         ops->detach(ops, loop);
     loop_enter(NULL);
@@ -416,29 +521,27 @@ struct filler *filler_new(struct cache *cache)
 
 int filler_start(struct filler *filler)
 {
-    int err = pthread_create(&filler->thread, NULL, filler_main, filler);
+    int err;
 
+    filler->storing = true;
+    err = pthread_create(&filler->thread, NULL, filler_main, filler);
     filler->running = !err;
+    if (err)
+        filler_store_nothing(filler);
     return -err;
 }
 
 void filler_stop(struct filler *filler)
 {
     struct loop *loop = loop_poll_loop(filler->poll);
-    struct fill *fill;
-    bool running;
 
-    pthread_mutex_lock(&filler->lock);
-    running = filler->running;
-    filler->running = false;
-    pthread_mutex_unlock(&filler->lock);
-    if (!running)
+    if (!filler->running)
         return;
     filler->stop = true;
     loop->ops->wake(loop);
     pthread_join(filler->thread, NULL);
-    while ((fill = ended_pop(filler)))
-        fill_done(fill);
+    filler->running = false;
+    filler_store_nothing(filler);
 }
 
 struct filler *filler_free(struct filler *filler)

@@ -74,10 +74,11 @@ struct blob {
     size_t piece_count;
     uint8_t state; /* enum blob_state */
     bool located, confirmed;
-    struct span *ids;    /* block ids beside the pieces; NULL: not in memory, see the manifest */
-    struct span unknown; /* fields of a newer version */
-    void *memory;        /* what the spans point into */
-    size_t bytes;        /* of memory, all told */
+    struct span body_etag; /* where a located body came from, if the record has no cloud ETag */
+    struct span *ids;      /* block ids beside the pieces; NULL: not in memory, see the manifest */
+    struct span unknown;   /* fields of a newer version */
+    void *memory;          /* what the spans point into */
+    size_t bytes;          /* of memory, all told, its objects included */
     uint64_t hash;
     struct blob *hash_next, *ring_next, *ring_prev; /* the shard's */
     _Atomic bool used;                              /* since the shard's hand last passed */

@@ -128,13 +128,7 @@ static int add_action(struct compare *c, struct span name, struct span value,
         action->value = span_from(action->bytes + name.len, value.len);
     }
     if (old && old->state == BLOB_LIVE && old->located) {
-        struct record_body body = {.id = old->object,
-                                   .crc64 = old->record.content_crc64,
-                                   .extent = old->extent,
-                                   .state = old->object_state,
-                                   .origin.container = batch->container,
-                                   .origin.blob = name,
-                                   .origin.etag = old->record.cloud_etag};
+        struct record_body body = blob_row_body(old, batch->container, name);
         int err = object_get_record(c->page->cache, &body, &action->located);
 
         if (err) {

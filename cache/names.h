@@ -18,7 +18,7 @@ struct blob_parts { /* copied, but for the pieces, whose references are taken */
     const struct piece *pieces;
     size_t piece_count;
     const struct span *ids; /* beside the pieces, or NULL */
-    struct span unknown;
+    struct span body_etag, unknown;
 };
 struct blob *blob_new(struct cache *cache, const struct blob_parts *parts);
 /* The same version with another record (checked, confirmed); shares the pieces. */

@@ -52,6 +52,11 @@ void cell_mutant(struct cell *cell, enum slot_mutant when)
         cell_give(cell);
 }
 
+bool cell_takes_units(const struct cell *cell)
+{
+    return slab_kind_at(cell->slabs, &cell->extent.at) == SLAB_LARGE;
+}
+
 /* ---- identity and the table ---- */
 
 bool object_id_eq(struct object_id a, struct object_id b)
@@ -373,30 +378,31 @@ int object_get(struct cache *cache, struct object_id id, struct object **ret)
     return 0;
 }
 
-/* A clean body's slot may be another's by now: its space row says whose. */
-static int record_body_present(struct cache *cache, const struct record_body *body, bool *ret)
+/* The place that a record names may be another's by now: its space row says whose, and in which
+ * state the body is (B3, B7). */
+static int record_body_present(struct cache *cache, const struct record_body *body, bool *ret,
+                               enum object_state *ret_state)
 {
     struct index_value value = {0};
     struct space_row row;
     char key[SPACE_KEY_BYTES];
     int err;
 
-    *ret = true;
-    if (body->state != OBJECT_CLEAN)
-        return 0;
     space_key_encode(&body->extent.at, key);
     err = index_get(cache->index, NULL, FAM_SPACE, (struct span){key, sizeof(key)}, &value);
     if (err < 0 && err != -ENOENT)
         return err;
     *ret = !err && !space_row_decode((struct span){key, sizeof(key)}, value.bytes, &row) &&
-           object_id_eq(row.id, body->id) && row.at.generation == body->extent.at.generation;
+           row.kind == SPACE_RECORD && object_id_eq(row.id, body->id) &&
+           row.at.generation == body->extent.at.generation;
+    *ret_state = *ret ? row.state : body->state;
     if (!err)
         index_value_done(&value);
     return 0;
 }
 
 static struct object *object_of_record(struct cache *cache, const struct record_body *body,
-                                       bool present)
+                                       bool present, enum object_state state)
 {
     struct object *object = object_alloc(cache, body->id);
 
@@ -404,7 +410,7 @@ static struct object *object_of_record(struct cache *cache, const struct record_
     object->crc64 = body->crc64;
     object->has_crc64 = object->small = true;
     object_room(object, 1);
-    object_add_link(object, LINK_RECORD, body->state);
+    object_add_link(object, LINK_RECORD, state);
     object_set_origin(object, &body->origin);
     object->rows = present;
     if (present)
@@ -416,6 +422,7 @@ static struct object *object_of_record(struct cache *cache, const struct record_
 int object_get_record(struct cache *cache, const struct record_body *body, struct object **ret)
 {
     struct object *object;
+    enum object_state state;
     bool present;
 
     assert(body->extent.length && body->extent.length <= UNIT_BYTES);
@@ -426,10 +433,10 @@ int object_get_record(struct cache *cache, const struct record_body *body, struc
         object = object_find(cache, body->id);
         if (object)
             break;
-        err = record_body_present(cache, body, &present);
+        err = record_body_present(cache, body, &present, &state);
         if (err < 0)
             return err;
-        object = table_insert(object_of_record(cache, body, present), moved);
+        object = table_insert(object_of_record(cache, body, present, state), moved);
     } while (!object);
     *ret = object;
     return 0;
@@ -460,6 +467,15 @@ bool object_extent(struct object *object, unsigned index, struct extent *ret)
     if (index >= object->cell_count || !object->cells[index])
         return false;
     *ret = object->cells[index]->extent;
+    return true;
+}
+
+bool object_placed(struct object *object, struct extent *ret)
+{
+    SCOPED_LOCK(&object->lock);
+    if (!object->cells[0] || (object->link_count && !object->rows))
+        return false;
+    *ret = object->cells[0]->extent;
     return true;
 }
 

@@ -88,6 +88,10 @@ struct object *object_new_cloud(struct cache *cache, uint64_t length, uint64_t c
 int object_get(struct cache *cache, struct object_id id, struct object **ret) must_check;
 /* Where extent `index` lies; false: absent. */
 bool object_extent(struct object *object, unsigned index, struct extent *ret);
+/* The same of a located body, for its record: false also when the place is in no row, so that
+ * others may take it with the object's last reference. Not linked yet: the record will be its row.
+ */
+bool object_placed(struct object *object, struct extent *ret);
 enum object_state object_state(struct object *object); /* as ordered */
 
 /* Within a change: a row says that manifest (or stage) `user` needs the object in that state;
@@ -117,8 +121,8 @@ struct record_body {
     struct object_origin origin; /* when clean */
 };
 /* Finds it in memory, else makes it from what the record says. Worker thread: a clean body may have
- * been evicted without its record being told, so its space row is looked at (then it is absent, not
- * an error). */
+ * been evicted without its record being told, and become clean likewise, so its space row is asked
+ * (no such row: it is absent, not an error). */
 int object_get_record(struct cache *cache, const struct record_body *body,
                       struct object **ret) must_check;
 

@@ -52,7 +52,8 @@ struct reader {
     struct range gap;
     struct fill *joined[READ_SLOTS + 1]; /* fills whose bytes were handed out unchecked */
     unsigned joined_count;
-    int failed;           /* one of them */
+    int failed; /* one of them */
+    int missed; /* what came of a fill that the waiting call slept for and has no bytes of */
     struct fill *watched; /* reference while `waiter` is armed or its wake is on its way */
     struct fill_waiter waiter;
 };
@@ -188,7 +189,10 @@ static int slot_damaged(struct reader_slot *slot)
     for (unsigned unit = first; unit <= last / UNIT_BYTES; unit++)
         slot->cell->extent.present &= ~(1ULL << unit);
     pthread_mutex_unlock(&object->lock);
-    object_commit_extent(object, slot->cell);
+    if (cell_takes_units(slot->cell))
+        object_commit_extent(object, slot->cell);
+    else
+        object_commit_eviction(object, slot->cell->extent.index);
     return 0;
 }
 
@@ -214,31 +218,30 @@ static void slot_read(struct completion *done)
     reader_pump(reader);
 }
 
-static void slot_from_device(struct reader *reader, struct object *object, uint64_t at,
-                             uint64_t length, struct cell *cell)
+/* Object's lock held since its units were seen to be present: damage that another reader finds from
+ * now on does not change what this one reads. */
+static struct reader_slot *slot_from_device(struct reader *reader, struct object *object,
+                                            uint64_t at, uint64_t length, struct cell *cell)
 {
     struct reader_slot *slot = slot_add(reader, object, at, length);
 
-    STAT_INC(device_reads);
     slot->state = SLOT_READING;
-    slot->cell = cell;
+    slot->cell = cell_ref(cell);
     slot->done = (struct completion){.fn = slot_read, .loop = reader->loop};
     slot->read = (struct extent_read){.done = &slot->done,
                                       .store = reader->cache->slabs,
+                                      .extent = cell->extent,
                                       .id = object->id,
                                       .want = {at % EXTENT_BYTES_MAX, length},
                                       .ret = &slot->slice};
-    pthread_mutex_lock(&object->lock);
-    slot->read.extent = cell->extent;
-    pthread_mutex_unlock(&object->lock);
-    reader->reading++;
-    extent_read_start(&slot->read);
+    return slot;
 }
 
 /* Starts the next slot; false: what `ahead` needs is absent. */
 static bool slot_start(struct reader *reader)
 {
     struct object *object;
+    struct reader_slot *slot = NULL;
     struct cell *cell = NULL;
     uint64_t at, max = reader_place(reader, &object, &at), length = 0;
 
@@ -249,11 +252,14 @@ static bool slot_start(struct reader *reader)
         cell = object->cells[at / EXTENT_BYTES_MAX];
     if (cell)
         length = present_length(cell, at, max);
-    cell = length ? cell_ref(cell) : NULL;
+    if (length)
+        slot = slot_from_device(reader, object, at, length, cell);
     pthread_mutex_unlock(&object->lock);
-    if (!cell)
+    if (!slot)
         return false;
-    slot_from_device(reader, object, at, length, cell);
+    STAT_INC(device_reads);
+    reader->reading++;
+    extent_read_start(&slot->read);
     return true;
 }
 
@@ -344,11 +350,22 @@ static bool joined_has(const struct reader *reader, const struct fill *fill)
     return false;
 }
 
+/* Why the fill failed; 0: it has not. It is in no list any more: who does not ask it here would
+ * only see a gap, have it fetched again, and so for ever. */
+static int fill_failure(struct fill *fill)
+{
+    int outcome = fill_outcome(fill);
+
+    return outcome == -EINPROGRESS ? 0 : outcome;
+}
+
 static void reader_woken(struct completion *wake)
 {
     struct fill_waiter *waiter = container_of(wake, struct fill_waiter, wake);
     struct reader *reader = container_of(waiter, struct reader, waiter);
 
+    if (reader->waiting)
+        reader->missed = fill_failure(reader->watched);
     reader->watched = fill_unref(reader->watched);
     reader_pump(reader);
 }
@@ -385,8 +402,15 @@ static bool reader_take(struct reader *reader, struct fill *fill, uint64_t at, u
         return !asleep;
     }
     err = fill_take(fill, at, max, &slice);
-    if (err == -EAGAIN)
-        return !reader_watch(reader, fill, at);
+    if (err == -EAGAIN) {
+        if (reader_watch(reader, fill, at))
+            return false;
+        err = fill_failure(fill);
+        if (!err)
+            return true;
+    }
+    if (err == -EEXIST)
+        return true;
     if (err < 0) {
         reader_answer(reader, err);
         return false;
@@ -453,6 +477,11 @@ static bool reader_step(struct reader *reader)
 {
     if (reader->failed) {
         reader_answer(reader, reader->failed);
+        return false;
+    }
+    if (reader->missed) {
+        reader_answer(reader, reader->missed);
+        reader->missed = 0;
         return false;
     }
     if (reader->again)

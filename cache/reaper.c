@@ -178,10 +178,7 @@ static int reap_staged_row(struct reap *reap, struct span key, struct span value
 
 static int reap_located(struct reap *reap, const struct blob_row *row)
 {
-    struct record_body body = {.id = row->object,
-                               .extent = row->extent,
-                               .crc64 = row->record.content_crc64,
-                               .state = row->object_state};
+    struct record_body body = blob_row_body(row, 0, SPAN("")); /* nobody fetches it again */
     struct object *object;
     int err = object_get_record(reap->cache, &body, &object);
 

@@ -103,6 +103,7 @@ void blob_row_encode(struct row_bytes *ret, const struct blob_row *row)
     if (row->located)
         field_located(ret, row);
     field_u64(ret, TAG_CONFIRMED, row->confirmed);
+    field_span(ret, TAG_BODY_ETAG, row->body_etag);
     row_add(ret, row->unknown.base, row->unknown.len);
 }
 
@@ -161,6 +162,8 @@ static int decode_blob_field(const struct fields *f, struct blob_row *row, struc
         return as_located(f->value, row);
     case TAG_CONFIRMED:
         return as_bool(f->value, &row->confirmed);
+    case TAG_BODY_ETAG:
+        return as_span(f->value, &row->body_etag);
     default:
         return -ENOENT;
     }
@@ -173,7 +176,22 @@ int blob_row_decode(struct span value, struct blob_row *ret, struct row_space *s
     memset(ret, 0, offsetof(struct blob_row, extent));
     ret->object_state = OBJECT_CLEAN;
     ret->confirmed = false;
+    ret->body_etag = (struct span){NULL, 0};
     ret->unknown = (struct span){NULL, 0};
     DECODE_FIELDS(value, ret, decode_blob_field(&f, ret, space));
     return ret->state < BLOB_LIVE || ret->state > BLOB_CLOUD ? -EBADMSG : 0;
+}
+
+struct record_body blob_row_body(const struct blob_row *row, uint64_t container, struct span name)
+{
+    struct span etag = row->record.cloud_etag;
+
+    assert(row->located);
+    return (struct record_body){
+        .id = row->object,
+        .crc64 = row->record.content_crc64,
+        .extent = row->extent,
+        .state = row->object_state,
+        .origin = {.container = container, .blob = name, .etag = etag.len ? etag : row->body_etag},
+    };
 }

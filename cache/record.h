@@ -54,7 +54,9 @@ struct blob_row {
     struct object_id object;
     struct extent extent;           /* of a located body: one unit; else not set */
     enum object_state object_state; /* likewise */
-    bool confirmed;                 /* tombstone: the cloud has deleted it too */
+    struct span
+        body_etag;  /* likewise: the cloud's where the body is from, if the record has none */
+    bool confirmed; /* tombstone: the cloud has deleted it too */
     struct span unknown;
 };
 void key_blob(struct row_bytes *ret, uint64_t container, struct span blob);
@@ -63,6 +65,9 @@ void key_version(struct row_bytes *ret, uint64_t container, struct span blob, ui
 void blob_row_encode(struct row_bytes *ret, const struct blob_row *row);
 /* extent is set where located is; on failure *ret is of no use. */
 int blob_row_decode(struct span value, struct blob_row *ret, struct row_space *space) must_check;
+
+/* What object_get_record wants to know of a located body. Spans are the row's and the name's. */
+struct record_body blob_row_body(const struct blob_row *row, uint64_t container, struct span name);
 
 /* ---- fresh: key of the blob -> when the cloud last said so of that ETag ---- */
 struct fresh_row {

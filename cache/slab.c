@@ -324,6 +324,7 @@ static int prepare_job(void *arg)
 
     while (!store->stopping && slab_prepare_now(store))
         ;
+    space_give_up(store);
     store->job_running = false;
     pthread_cond_broadcast(&store->job_ended);
     return 0;

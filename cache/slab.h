@@ -110,9 +110,10 @@ struct slab_space {
         reserved_bytes; /* payload; reserved: kept for the log, not in free */
 };
 struct slab_space slab_space(const struct slab_store *store);
-/* fn is called (any thread, no lock held) when an allocation finds less than `low` bytes free or
- * fails: evict. */
-void slab_on_low(struct slab_store *store, uint64_t low, void (*fn)(void *arg), void *arg);
+/* fn is called (any thread, no lock held) when an allocation is refused, when one of a large extent
+ * finds less than `low` bytes free, and when small records open the last slab they may have. */
+void slab_on_low(struct slab_store *store, uint64_t low,
+                 void (*fn)(void *arg, enum slab_kind kind, bool refused), void *arg);
 
 /* Room for one extent of `length` payload bytes and its header page. -ENOSPC: evict first. -EAGAIN:
  * a slab is being prepared, slab_wait. */
@@ -141,10 +142,11 @@ void slab_free(struct slab_store *store, const struct location *at, uint32_t len
 void slab_wrote(struct slab_store *store, const struct location *at, int err);
 /* SLAB_FREE when the location is stale. */
 enum slab_kind slab_kind_at(const struct slab_store *store, const struct location *at);
-/* Small slabs are reclaimed whole: the closed one with the fewest live bytes, if at most live_max.
- * What lives in it is to be carried on; with the last slab_free it is free. */
-bool slab_small_sparsest(struct slab_store *store, uint64_t live_max, unsigned *ret_device,
-                         uint32_t *ret_slab);
+/* Small slabs are reclaimed whole: the next closed one after *at (device and slab), going round,
+ * with at most live_max live bytes. With the last slab_free of what lives in it it is free. */
+bool slab_small_next(struct slab_store *store, uint64_t live_max, struct location *at);
+uint64_t
+slab_small_room(const struct slab_store *store); /* bytes that small records may still take */
 
 /* ---- writing an object's bytes (cache_writer_* of cache.h stand in writer.c, on these) ---- */
 /* Loop thread. One extent being written: its units in any order, then its header page. */

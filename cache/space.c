@@ -168,13 +168,33 @@ static uint32_t large_find(struct device *device, uint32_t blocks, uint32_t *ret
     return 0;
 }
 
+static bool slab_may_come(const struct device *device, enum slab_kind kind)
+{
+    return device_takes(device) && (space_slabs(device, kind) || device->use_count[USE_PREPARING] ||
+                                    device->ready[SLAB_LARGE] || device->ready[kind]);
+}
+
+void space_give_up(struct slab_store *store)
+{
+    bool any = false;
+
+    for (unsigned i = 0; i < store->device_count; i++)
+        for (enum slab_kind kind = SLAB_LARGE; kind <= SLAB_SMALL; kind++) {
+            struct device *device = &store->device[i];
+
+            if (!device->wanted[kind] || slab_may_come(device, kind))
+                continue;
+            device->wanted[kind] = false;
+            any = true;
+        }
+    if (any)
+        space_wake(store); /* they ask again and are refused */
+}
+
 /* -EAGAIN: one may become ready; somebody is told to prepare it. */
 static int slab_want(struct slab_store *store, struct device *device, enum slab_kind kind)
 {
-    if (!device_takes(device))
-        return -ENOSPC;
-    if (!space_slabs(device, kind) && !device->use_count[USE_PREPARING] &&
-        !device->ready[SLAB_LARGE] && !device->ready[kind])
+    if (!slab_may_come(device, kind))
         return -ENOSPC;
     device->wanted[kind] = true;
     slab_prepare_kick(store);
@@ -258,6 +278,21 @@ static int run_alloc(struct slab_store *store, unsigned number, uint32_t bytes, 
     return 0;
 }
 
+/* Besides the slab that is open. */
+static uint32_t small_slabs_left(const struct device *d)
+{
+    return device_takes(d) ? d->ready[SLAB_SMALL] + d->ready[SLAB_LARGE] + space_slabs(d, SLAB_SMALL)
+                           : 0;
+}
+
+static bool small_is_low(const struct slab_store *store)
+{
+    for (unsigned i = 0; i < store->device_count; i++)
+        if (small_slabs_left(&store->device[i]) || store->device[i].use_count[USE_PREPARING])
+            return false;
+    return true;
+}
+
 unsigned space_small_device(struct slab_store *store, unsigned turn)
 {
     SCOPED_LOCK(&store->lock);
@@ -266,8 +301,7 @@ unsigned space_small_device(struct slab_store *store, unsigned turn)
     for (unsigned i = 0; i < store->device_count; i++) {
         const struct device *d = &store->device[(turn + i) % store->device_count];
 
-        if (device_takes(d) && (d->small_slab != UINT32_MAX || d->ready[SLAB_SMALL] ||
-                                d->ready[SLAB_LARGE] || space_slabs(d, SLAB_SMALL)))
+        if (small_slabs_left(d) || (device_takes(d) && d->small_slab != UINT32_MAX))
             return (turn + i) % store->device_count;
     }
     return turn % store->device_count;
@@ -397,27 +431,26 @@ void slab_store_serve(struct slab_store *store)
 
 /* ---- the calls ---- */
 
-static void tell_if_low(struct slab_store *store, bool refused)
+static void tell_low(struct slab_store *store, enum slab_kind kind, bool refused)
 {
-    void (*fn)(void *arg) = NULL;
+    void (*fn)(void *arg, enum slab_kind kind, bool refused) = NULL;
     void *arg = NULL;
-    bool takes = false;
 
     pthread_mutex_lock(&store->lock);
     for (unsigned i = 0; i < store->device_count; i++)
-        takes |= device_takes(&store->device[i]);
-    if (takes && store->low_fn && (refused || free_bytes(store) < store->low_bytes)) {
-        fn = store->low_fn;
-        arg = store->low_arg;
-    }
+        if (device_takes(&store->device[i])) { /* else room that is made is of no use */
+            fn = store->low_fn;
+            arg = store->low_arg;
+        }
     pthread_mutex_unlock(&store->lock);
     if (fn)
-        fn(arg);
+        fn(arg, kind, refused);
 }
 
 int slab_alloc_large(struct slab_store *store, uint32_t length, struct location *ret)
 {
     uint32_t blocks = large_blocks(length);
+    bool low;
     int err;
 
     assert(store->serving && length > 0 && length <= EXTENT_BYTES_MAX);
@@ -425,14 +458,17 @@ int slab_alloc_large(struct slab_store *store, uint32_t length, struct location 
     err = large_alloc_any(store, blocks, ret);
     for (int i = 0; err == -EAGAIN && !store->workers && i < PREPARE_TRIES_MAX; i++)
         err = slab_prepare_now(store) ? large_alloc_any(store, blocks, ret) : -ENOSPC;
+    low = err == -ENOSPC || free_bytes(store) < store->low_bytes;
     pthread_mutex_unlock(&store->lock);
-    tell_if_low(store, err == -ENOSPC);
+    if (low)
+        tell_low(store, SLAB_LARGE, err == -ENOSPC);
     return err;
 }
 
 int slab_alloc_run(struct slab_store *store, unsigned device, uint32_t bytes, uint32_t live,
                    struct location *ret)
 {
+    bool low;
     int err;
 
     assert(store->serving && bytes % IO_ALIGN == 0 && live <= bytes);
@@ -440,8 +476,10 @@ int slab_alloc_run(struct slab_store *store, unsigned device, uint32_t bytes, ui
     err = run_alloc(store, device, bytes, live, ret);
     for (int i = 0; err == -EAGAIN && !store->workers && i < PREPARE_TRIES_MAX; i++)
         err = slab_prepare_now(store) ? run_alloc(store, device, bytes, live, ret) : -ENOSPC;
+    low = err == -ENOSPC || (!err && ret->offset == SLAB_HEADER_BYTES && small_is_low(store));
     pthread_mutex_unlock(&store->lock);
-    tell_if_low(store, err == -ENOSPC);
+    if (low)
+        tell_low(store, SLAB_SMALL, err == -ENOSPC);
     return err;
 }
 
@@ -575,25 +613,46 @@ enum slab_kind slab_kind_at(const struct slab_store *store, const struct locatio
     return slab ? slab->kind : SLAB_FREE;
 }
 
-bool slab_small_sparsest(struct slab_store *store, uint64_t live_max, unsigned *ret_device,
-                         uint32_t *ret_slab)
+static bool small_closed(const struct device *device, uint32_t slab, uint64_t live_max)
+{
+    return slab_is(&device->slabs[slab], USE_DATA, SLAB_SMALL) && slab != device->small_slab &&
+           device->slabs[slab].live <= live_max;
+}
+
+bool slab_small_next(struct slab_store *store, uint64_t live_max, struct location *at)
 {
     SCOPED_LOCK(&store->lock);
-    bool found = false;
+    struct location next = *at;
+    uint64_t left = 0;
 
     for (unsigned i = 0; i < store->device_count; i++)
-        for (uint32_t s = 0; s < store->device[i].slab_count; s++) {
-            const struct slab *slab = &store->device[i].slabs[s];
-
-            if (!slab_is(slab, USE_DATA, SLAB_SMALL) || s == store->device[i].small_slab ||
-                slab->live > live_max)
-                continue;
-            live_max = slab->live;
-            *ret_device = i;
-            *ret_slab = s;
-            found = true;
+        left += store->device[i].slab_count;
+    for (; left; left--) {
+        if (++next.slab >= store->device[next.device].slab_count) {
+            next.slab = 0;
+            next.device = (uint16_t)((next.device + 1) % store->device_count);
         }
-    return found;
+        if (!small_closed(&store->device[next.device], next.slab, live_max))
+            continue;
+        *at = next;
+        return true;
+    }
+    return false;
+}
+
+uint64_t slab_small_room(const struct slab_store *store)
+{
+    SCOPED_LOCK((pthread_mutex_t *)&store->lock);
+    uint64_t room = 0;
+
+    for (unsigned i = 0; i < store->device_count; i++) {
+        const struct device *d = &store->device[i];
+
+        room += (uint64_t)small_slabs_left(d) * (slab_bytes() - SLAB_HEADER_BYTES);
+        if (!d->fenced && d->small_slab != UINT32_MAX)
+            room += slab_bytes() - d->slabs[d->small_slab].next;
+    }
+    return room;
 }
 
 struct slab_space slab_space(const struct slab_store *store)
@@ -612,7 +671,8 @@ struct slab_space slab_space(const struct slab_store *store)
     return space;
 }
 
-void slab_on_low(struct slab_store *store, uint64_t low, void (*fn)(void *arg), void *arg)
+void slab_on_low(struct slab_store *store, uint64_t low,
+                 void (*fn)(void *arg, enum slab_kind kind, bool refused), void *arg)
 {
     SCOPED_LOCK(&store->lock);
 

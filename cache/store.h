@@ -84,7 +84,7 @@ struct slab_store {
     _Atomic uint64_t given;                     /* space_wake calls; written under the lock */
     unsigned turn;                              /* round robin over devices */
     uint64_t low_bytes;
-    void (*low_fn)(void *arg);
+    void (*low_fn)(void *arg, enum slab_kind kind, bool refused);
     void *low_arg;
     struct small_lanes *lanes;         /* small.c */
     struct extent_pages *extent_pages; /* extent.c: header pages for reuse */
@@ -104,6 +104,8 @@ uint32_t space_slabs(const struct device *device, enum slab_kind kind);
 unsigned space_small_device(struct slab_store *store,
                             unsigned turn); /* for the next small record */
 void space_wake(struct slab_store *store);  /* lock held; those in slab_wait try again */
+/* Lock held; nothing is being prepared: what was wanted and was taken by others will not come. */
+void space_give_up(struct slab_store *store);
 /* small.c, extent.c */
 struct small_lanes *small_lanes_new(struct slab_store *store);
 struct small_lanes *small_lanes_free(struct small_lanes *lanes);

@@ -288,9 +288,10 @@ static bool shard_insert(struct tier_shard *shard, uint64_t hash, struct tier_en
 {
     uint64_t *ghost = &shard->ghosts[(hash >> 1) % shard->bucket_count];
     struct tier_entry **place;
-    bool seen = *ghost == hash;
+    bool seen;
 
     SCOPED_LOCK(&shard->lock);
+    seen = *ghost == hash;
     place = entry_place(shard, hash, entry->id, entry->unit);
     if (*place)
         return false;

@@ -8,9 +8,9 @@
  * Only a full device (then eviction is waited for, a while) or one whose next slab is still being
  * prepared keeps pieces in the queue.
  * Pieces pushed and not yet on the device are at most WRITER_PIECES_MAX: writer_buffer waits beyond
- * that. A short body is one record in a run that many share (small.c). Nothing here is flushed:
- * finishing tells the committer which devices owe a flush. An error sticks; what was written is
- * free space again, since nothing durable ever refers to it. */
+ * that. A short body is one record in a run that many share (small.c); it waits for room likewise.
+ * Nothing here is flushed: finishing tells the committer which devices owe a flush. An error
+ * sticks; what was written is free space again, since nothing durable ever refers to it. */
 #include "cache/internal.h"
 
 #include "base/clock.h"
@@ -62,6 +62,7 @@ struct writer {
     struct timer room_timer;
     uint64_t room_until_ns; /* 0: not waiting for room */
     struct small_write small_write;
+    uint64_t small_given; /* what had been given back when it was tried (slab_given) */
     struct extent small_extent;
     struct completion small_done;
     struct completion *buffer_done; /* a writer_buffer that waits */
@@ -72,6 +73,7 @@ struct writer {
 
 static void writer_settle(struct writer *w);
 static void writer_pump(struct writer *w);
+static void small_again(struct writer *w);
 
 static enum iobuf_class buffer_class(const struct writer *w)
 {
@@ -255,7 +257,10 @@ static void slab_is_ready(struct completion *done) /* or will not be: the next a
 
     timer_stop(w->loop, &w->room_timer);
     w->slab_waiting = false;
-    writer_pump(w);
+    if (w->small)
+        small_again(w);
+    else
+        writer_pump(w);
     writer_settle(w);
 }
 
@@ -310,20 +315,41 @@ static void writer_pump(struct writer *w)
 
 /* ---- a short body ---- */
 
+static void small_ended(struct writer *w, int err)
+{
+    w->io--;
+    piece_drop(&w->pieces[0]);
+    if (err == 0) {
+        w->devices = 1ULL << w->small_extent.at.device;
+        object_add_extent(w->object, &w->small_extent);
+    } else {
+        writer_fail(w, err);
+    }
+    buffer_serve(w);
+}
+
 static void small_written(struct completion *done)
 {
     struct writer *w = container_of(done, struct writer, small_done);
 
-    w->io--;
-    piece_drop(&w->pieces[0]);
-    if (done->err == 0) {
-        w->devices = 1ULL << w->small_extent.at.device;
-        object_add_extent(w->object, &w->small_extent);
-    } else {
-        writer_fail(w, done->err);
-    }
-    buffer_serve(w);
+    if (done->err == -ENOSPC && w->err == 0 && room_wait(w, w->small_given))
+        return;
+    small_ended(w, done->err);
     writer_settle(w);
+}
+
+static void small_try(struct writer *w)
+{
+    w->small_given = slab_given(w->cache->slabs);
+    small_write_start(w->cache->slabs, &w->small_write);
+}
+
+static void small_again(struct writer *w) /* there may be room by now */
+{
+    if (w->err == 0)
+        small_try(w);
+    else
+        small_ended(w, w->err);
 }
 
 static void small_start(struct writer *w, struct iobuf *buf)
@@ -340,7 +366,7 @@ static void small_start(struct writer *w, struct iobuf *buf)
                                           .crc = w->crc,
                                           .ret = &w->small_extent,
                                           .done = &w->small_done};
-    small_write_start(w->cache->slabs, &w->small_write);
+    small_try(w);
 }
 
 /* ---- the end ---- */

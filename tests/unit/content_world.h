@@ -72,8 +72,11 @@ uint32_t commit_epoch(const struct committer *committer)
     return committer->epoch;
 }
 
+static _Atomic unsigned world_wrote; /* flushes owed, as told */
+
 void commit_wrote(struct committer *committer, unsigned device)
 {
+    world_wrote++;
 }
 
 static inline void world_hold(void)
@@ -121,6 +124,7 @@ static inline void world_open_parts(struct world *w)
     assert_int_equal(index_open(&conf, &w->cache.index, &why), 0);
     world_committer.index = w->cache.index;
     world_committer.epoch++;
+    world_wrote = 0;
     world_committer.last = &world_committer.first;
     w->cache.committer = &world_committer;
     assert_int_equal(devices_open(&w->devices), 0);

@@ -557,7 +557,7 @@ static void evict(struct run *run)
 {
     struct slab_store *slabs = run->box->cache->slabs;
 
-    slabs->low_fn(slabs->low_arg);
+    slabs->low_fn(slabs->low_arg, SLAB_LARGE, true);
 }
 
 static void step(struct run *run)

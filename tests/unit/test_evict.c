@@ -3,6 +3,9 @@
  * content_world.h. */
 #include "tests/unit/content_world.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "cache/evict_policy.h"
 #include "cache/verify.h"
 
@@ -157,6 +160,62 @@ static void test_evict__failed_change_puts_it_back(void **state)
     world_free(w);
 }
 
+/* What could not go stays known to eviction. */
+static void test_evict__failed_run_can_be_run_again(void **state)
+{
+    struct world *w = world_new(6, 0);
+    uint64_t clean = 1000;
+    unsigned n;
+
+    fill_devices(w, OBJECT_CLEAN, &clean, &n, LENGTH);
+    loop_enter(keeper_loop(w->cache.content->keeper)); /* its thread is not running */
+    world_committer.fail = -EIO;
+    for (unsigned i = 0; i < 10; i++)
+        evict_run(&w->cache);
+    assert_true(world_free_bytes(w) < 2 * LENGTH);
+    world_committer.fail = 0;
+    evict_run(&w->cache);
+    loop_enter(w->loop);
+    assert_true(world_free_bytes(w) >= slab_space(w->cache.slabs).bytes / 16);
+    world_free(w);
+}
+
+/* Bytes from the cloud are kept though the devices are full: they wait for eviction like a
+ * writer's. */
+static void test_evict__fills_wait_for_room(void **state)
+{
+    struct world *w = world_new(6, 0);
+    struct blob *blob =
+        world_blob_of(w, object_new_cloud(&w->cache, 8 * LENGTH, 7, SPAN("b"), SPAN("\"e\"")));
+    char *bytes = xmalloc(LENGTH);
+    uint64_t clean = 1000;
+    struct location at;
+    struct fill *fill;
+    unsigned n;
+
+    world_link(w, blob->pieces[0].object, 100, OBJECT_CLEAN);
+    fill_devices(w, OBJECT_CLEAN, &clean, &n, LENGTH);
+    while (slab_alloc_large(w->cache.slabs, 4096, &at) == 0)
+        ; /* what the extents left over */
+    world_start(w);
+    for (uint64_t i = 0; i < 8; i++) {
+        assert_int_equal(cache_fill_begin(blob, (struct range){i * LENGTH, LENGTH}, &fill), 0);
+        pattern_fill(bytes, 5, i * LENGTH, LENGTH);
+        WORLD_UNTIL(w, fill_append(fill, (struct span){bytes, LENGTH}) == 0);
+        fill_end(fill, 0, NULL);
+    }
+    free(bytes);
+    for (bool running = true; running;) {
+        pthread_mutex_lock(&blob->pieces[0].object->lock);
+        running = blob->pieces[0].object->fills != NULL;
+        pthread_mutex_unlock(&blob->pieces[0].object->lock);
+        loop_poll_once(w->poll, 1);
+    }
+    assert_int_equal(world_read(w, blob, 5, 0, 8 * LENGTH), 0);
+    blob_unref(blob);
+    world_free(w);
+}
+
 static struct evict_item *item_new(uint64_t n)
 {
     struct evict_item *item = xcalloc(1, sizeof(*item));
@@ -286,6 +345,143 @@ static void test_evict__a_moved_record_is_checked_at_start(void **state)
     world_free(w);
 }
 
+/* ---- bodies located by their records ---- */
+
+#define BODY 60000
+
+/* Put Blob of a small body, uploaded if the state is clean. */
+static int put_body(struct world *w, uint64_t n, enum object_state state, struct extent *ret)
+{
+    _cleanup_(row_bytes_done) struct row_bytes key = {0}, value = {0};
+    struct object_origin origin = {.container = 7, .blob = SPAN("b"), .etag = SPAN("\"e\"")};
+    struct blob_row row = {.state = BLOB_LIVE,
+                           .manifest = n + 1,
+                           .located = true,
+                           .object_state = state,
+                           .record.length = BODY,
+                           .record.cloud_etag = state ? SPAN("") : SPAN("\"e\"")};
+    struct change *change = change_new();
+    struct write_opts opts = {.bytes = BODY};
+    struct name who = {.container = 7};
+    struct awaited awaited;
+    struct writer *writer;
+    struct object *object;
+    struct iobuf *buf;
+    char name[24];
+    int err;
+
+    assert_int_equal(cache_writer_open(&w->cache, &opts, &writer), 0);
+    writer_buffer(writer, &buf, awaited_init(&awaited, w->loop));
+    assert_int_equal(loop_await(w->poll, &awaited), 0);
+    pattern_fill(buf->base, n, 0, BODY);
+    buf->used = BODY;
+    writer_push(writer, buf);
+    writer_finish(writer, &object, awaited_init(&awaited, w->loop));
+    err = loop_await(w->poll, &awaited);
+    if (err) {
+        change_free(change);
+        return err;
+    }
+    snprintf(name, sizeof(name), "%08" PRIu64, n);
+    who.blob = origin.blob = span_of(name);
+    assert_true(object_extent(object, 0, ret));
+    row.object = object->id;
+    row.extent = *ret;
+    key_blob(&key, 7, who.blob);
+    blob_row_encode(&value, &row);
+    change_put(change, FAM_BLOBS, row_span(&key), row_span(&value));
+    object_link_record(change, object, &who, state);
+    if (state == OBJECT_CLEAN)
+        object_set_clean(change, object, 0, &origin);
+    world_commit(w, change);
+    object_unref(object);
+    return 0;
+}
+
+/* More small blobs than the devices hold, all of them uploaded. */
+static void test_evict__clean_small_bodies_make_room_for_new_ones(void **state)
+{
+    struct world *w = world_new(6, 0);
+    uint64_t bytes = slab_space(w->cache.slabs).bytes;
+    struct extent extent;
+    uint64_t n = 0;
+
+    world_start(w);
+    for (; n * BODY < bytes / 2 * 3; n++)
+        assert_int_equal(put_body(w, n, OBJECT_CLEAN, &extent), 0);
+    assert_true(content_stats(&w->cache).clean_bytes > bytes / 8); /* no more than needed goes */
+    for (uint64_t i = 0; i < 60; i++) { /* and large ones find room too */
+        struct write_opts opts = {.bytes = EXTENT_BYTES_MAX};
+        struct writer *writer;
+        struct object *object;
+
+        WORLD_UNTIL(w, world_free_bytes(w) >= evict_low_bytes(&w->cache));
+        assert_int_equal(cache_writer_open(&w->cache, &opts, &writer), 0);
+        writer_abort(writer);
+        object = world_object(w, i, EXTENT_BYTES_MAX);
+        world_link(w, object, n + 2 + i, OBJECT_CLEAN);
+        world_clean(w, object, n + 2 + i);
+        object_unref(object);
+    }
+    world_free(w);
+}
+
+/* One dirty body in a slab that is otherwise nearly empty: others are emptied all the same. */
+static void test_evict__slab_that_must_stay_is_passed_over(void **state)
+{
+    struct world *w = world_new(8, 0);
+    struct extent dirty, extent, first = {0};
+    struct object *staged;
+    uint64_t n = 0;
+
+    assert_int_equal(put_body(w, n++, OBJECT_DIRTY, &dirty), 0);
+    do
+        assert_int_equal(put_body(w, n++, OBJECT_CLEAN, &extent), 0);
+    while (extent.at.slab == dirty.at.slab);
+    first = extent;
+    do {
+        assert_int_equal(put_body(w, n++, OBJECT_CLEAN, &extent), 0);
+        if (n % 100 == 0) { /* these are written elsewhere */
+            staged = world_small(w, n, 1000);
+            world_link(w, staged, 100000 + n, OBJECT_STAGED);
+            object_unref(staged);
+        }
+    } while (extent.at.slab == first.at.slab);
+    world_start(w);
+    for (unsigned i = 0; i < 3; i++) { /* whatever was looked at first */
+        keeper_call(w->cache.content->keeper, KEEP_COMPACT);
+        WORLD_UNTIL(w, slab_kind_at(w->cache.slabs, &first.at) != SLAB_SMALL);
+    }
+    assert_int_equal(slab_kind_at(w->cache.slabs, &dirty.at), SLAB_SMALL);
+    assert_true(content_stats(&w->cache).staged_bytes >= 1000);
+    world_free(w);
+}
+
+/* Nothing could go when room was asked for: who waits for it does not ask again. */
+static void test_evict__goes_on_when_bytes_become_clean(void **state)
+{
+    struct world *w = world_new(6, 0);
+    struct object *object = world_object(w, 1, LENGTH);
+    uint64_t dirty = 1000, free;
+    struct extent extent;
+    unsigned n;
+
+    world_link(w, object, 100, OBJECT_DIRTY);
+    for (n = 0; put_body(w, n, OBJECT_DIRTY, &extent) == 0; n++)
+        ;
+    fill_devices(w, OBJECT_DIRTY, &dirty, &n, slab_space(w->cache.slabs).bytes / 40);
+    world_start(w);
+    w->cache.content->small_refused = true;
+    keeper_call(w->cache.content->keeper, KEEP_COMPACT); /* calls for eviction in turn */
+    WORLD_UNTIL(w, w->cache.content->starved[KEEP_EVICT] > 0 &&
+                       w->cache.content->starved[KEEP_COMPACT] > 0);
+    free = world_free_bytes(w);
+    world_clean(w, object, 100);
+    WORLD_UNTIL(w, world_free_bytes(w) > free);
+    object_unref(object);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -298,6 +494,11 @@ int main(void)
         cmocka_unit_test(test_evict__s3fifo_drops_the_unused_first_and_remembers_ghosts),
         cmocka_unit_test(test_evict__sparse_small_slab_is_emptied),
         cmocka_unit_test(test_evict__a_moved_record_is_checked_at_start),
+        cmocka_unit_test(test_evict__clean_small_bodies_make_room_for_new_ones),
+        cmocka_unit_test(test_evict__slab_that_must_stay_is_passed_over),
+        cmocka_unit_test(test_evict__failed_run_can_be_run_again),
+        cmocka_unit_test(test_evict__fills_wait_for_room),
+        cmocka_unit_test(test_evict__goes_on_when_bytes_become_clean),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

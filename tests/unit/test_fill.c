@@ -271,6 +271,36 @@ static void test_fill__failure_in_the_middle_reaches_every_reader(void **state)
     world_free(w);
 }
 
+/* The cloud has another version (412), or refuses: who waits is told so, and not that there is a
+ * gap. */
+static void test_fill__failure_before_the_first_byte_reaches_every_reader(void **state)
+{
+    struct world *w = world_new(6, 0);
+    struct blob *blob = cold_blob(w);
+    struct cloud cloud = {0};
+    struct client clients[8];
+    struct reader *reader;
+    struct slice slice;
+
+    world_start(w);
+    for (unsigned i = 0; i < countof(clients); i++)
+        client_start(w, &clients[i], blob, &cloud, i * 1000, 1 << 20);
+    for (unsigned i = 0; i < 10; i++)
+        loop_poll_once(w->poll, 0); /* all sleep */
+    while (cloud.count)
+        cloud_end(&cloud, 0, -ESTALE);
+    run(w, &cloud, clients, countof(clients));
+    for (unsigned i = 0; i < countof(clients); i++) {
+        assert_int_equal(clients[i].err, -ESTALE);
+        assert_int_equal(clients[i].at, clients[i].start);
+    }
+    reader = cache_reader_open(blob, (struct range){0, 1000}, READ_CLIENT);
+    assert_int_equal(world_next(w, reader, &slice), -ENODATA); /* who comes later may try */
+    reader_close(reader);
+    blob_unref(blob);
+    world_free(w);
+}
+
 static void test_fill__mismatch_never_settles(void **state)
 {
     struct world *w = world_new(6, 0);
@@ -287,6 +317,47 @@ static void test_fill__mismatch_never_settles(void **state)
         assert_int_equal(clients[i].err, -EIO);
     assert_false(object_extent(blob->pieces[0].object, 0, &extent));
     blob_unref(blob);
+    world_free(w);
+}
+
+/* A client that does not take its bytes holds the one slice it was given, not the fill's buffers.
+ */
+static void test_fill__stalled_readers_hold_no_buffers_of_fills(void **state)
+{
+    struct world *w = world_new(6, 0);
+    struct blob *blobs[16];
+    struct reader *readers[countof(blobs)];
+    struct slice slices[countof(blobs)];
+
+    world_start(w);
+    for (unsigned i = 0; i < countof(blobs); i++) {
+        char bytes[FEED];
+        struct fill *fill;
+        struct awaited awaited;
+
+        blobs[i] = cold_blob(w);
+        readers[i] = cache_reader_open(blobs[i], (struct range){0, LENGTH}, READ_CLIENT);
+        assert_int_equal(world_next(w, readers[i], &slices[i]), -ENODATA);
+        assert_int_equal(cache_fill_begin(blobs[i], reader_gap(readers[i]), &fill), 0);
+        reader_next(readers[i], &slices[i], awaited_init(&awaited, w->loop));
+        for (uint64_t at = 0; at < fill_range(fill).len;) {
+            size_t n = MIN(sizeof(bytes), fill_range(fill).len - at);
+
+            pattern_fill(bytes, SEED, at, n);
+            assert_int_equal(fill_append(fill, (struct span){bytes, n}), 0);
+            at += n;
+        }
+        assert_int_equal(loop_await(w->poll, &awaited), 0);
+        assert_false(slices[i].checked); /* it has joined */
+        fill_end(fill, i % 2 ? -EIO : 0, NULL);
+        fills_settled(w, blobs[i]->pieces[0].object);
+    }
+    for (unsigned i = 0; i < countof(blobs); i++) {
+        assert_int_equal(world_settle(w, readers[i]), i % 2 ? -EIO : 0);
+        slice_unref(slices[i]);
+        reader_close(readers[i]);
+        blob_unref(blobs[i]);
+    }
     world_free(w);
 }
 
@@ -357,7 +428,8 @@ static void test_fill__back_pressure_pauses_and_resumes(void **state)
     world_free(w);
 }
 
-/* A block that was uploaded is refilled from its place in the cloud blob, by the ETag of when it began. */
+/* A block that was uploaded is refilled from its place in the cloud blob, by the ETag of when it
+ * began. */
 static void test_fill__of_a_block_asks_for_its_place_in_the_cloud_blob(void **state)
 {
     struct world *w = world_new(6, 0);
@@ -447,18 +519,175 @@ static void test_fill__reader_may_leave_at_any_time(void **state)
     world_free(w);
 }
 
+/* A cold small GET does not stand behind the read-ahead of large ones. */
+/* A dirty object with holes: what fills them is checked by the next start like all it owes. */
+static void test_fill__of_an_object_that_is_owed_is_flushed(void **state)
+{
+    struct world *w = world_new(6, 0);
+    struct blob *blob = cold_blob(w);
+    struct object *object = blob->pieces[0].object;
+
+    world_start(w);
+    for (unsigned i = 0; i < 2; i++) {
+        struct cloud cloud = {0};
+        struct client client;
+
+        world_link(w, object, 100 + i, i ? OBJECT_DIRTY : OBJECT_CLEAN);
+        client_start(w, &client, blob, &cloud, i << 20, 4096);
+        run(w, &cloud, &client, 1);
+        fills_settled(w, object);
+        assert_int_equal(world_wrote, i);
+    }
+    blob_unref(blob);
+    world_free(w);
+}
+
+static void test_fill__one_unit_waits_for_no_grant(void **state)
+{
+    struct world *w = world_new(6, 0);
+    struct blob *blobs[5], *small = cold_blob(w);
+    struct fill *fills[5], *fill;
+    char bytes[FEED];
+
+    for (unsigned i = 0; i < 5; i++) { /* 8 of 32 buffers each: the last one is not granted */
+        blobs[i] = cold_blob(w);
+        assert_int_equal(cache_fill_begin(blobs[i], (struct range){0, LENGTH}, &fills[i]), 0);
+        pattern_fill(bytes, SEED, 0, sizeof(bytes));
+        assert_int_equal(fill_append(fills[i], (struct span){bytes, sizeof(bytes)}),
+                         i < 4 ? 0 : -EAGAIN);
+    }
+    assert_int_equal(cache_fill_begin(small, (struct range){0, 4096}, &fill), 0);
+    assert_int_equal(fill_append(fill, (struct span){bytes, sizeof(bytes)}), 0);
+    fill_end(fill, -EIO, NULL);
+    for (unsigned i = 0; i < 5; i++) {
+        fill_end(fills[i], -EIO, NULL);
+        blob_unref(blobs[i]);
+    }
+    blob_unref(small);
+    world_free(w);
+}
+
+static void test_fill__stop_ends_the_wait_for_a_buffer(void **state)
+{
+    struct world *w = world_new(6, 0);
+    struct blob *blob = cold_blob(w);
+    struct iobuf *bufs[256];
+    struct fill *fill;
+    char bytes[FEED];
+    unsigned n = 0;
+
+    world_start(w);
+    while ((bufs[n] = iobuf_try(IOBUF_512K)))
+        assert_true(++n < countof(bufs));
+    assert_int_equal(cache_fill_begin(blob, (struct range){0, LENGTH}, &fill), 0);
+    pattern_fill(bytes, SEED, 0, sizeof(bytes));
+    assert_int_equal(fill_append(fill, (struct span){bytes, sizeof(bytes)}), -EAGAIN);
+    WORLD_UNTIL(w, iobuf_pool_stats(IOBUF_512K).waiting);
+    fill_end(fill, -ECANCELED, NULL);
+    content_stop(&w->cache);
+    w->started = false;
+    while (n)
+        iobuf_unref(bufs[--n]);
+    blob_unref(blob);
+    world_free(w); /* all buffers are back */
+}
+
+/* ---- damaged small bodies ---- */
+
+#define SMALL 1000
+
+/* Uploaded bodies located by their records: the first in a run of its own, the others share one. */
+static void small_run(struct world *w, struct object **objects, unsigned n)
+{
+    static char bytes[SMALL];
+    struct small_write *writes = xcalloc(n, sizeof(*writes));
+    struct awaited *awaited = xcalloc(n, sizeof(*awaited));
+    struct extent *extents = xcalloc(n, sizeof(*extents));
+    struct object_origin origin = {.container = 7, .blob = SPAN("b"), .etag = SPAN("\"e\"")};
+    struct name who = {.container = 7, .blob = SPAN("b")};
+
+    pattern_fill(bytes, SEED, 0, SMALL);
+    for (unsigned i = 0; i < n; i++) {
+        objects[i] = object_new(&w->cache, object_id_next(&w->cache));
+        writes[i] = (struct small_write){.id = objects[i]->id,
+                                         .bytes = {bytes, SMALL},
+                                         .crc = crc64(0, bytes, SMALL),
+                                         .ret = &extents[i],
+                                         .done = awaited_init(&awaited[i], w->loop)};
+        small_write_start(w->cache.slabs, &writes[i]);
+    }
+    for (unsigned i = 0; i < n; i++) {
+        struct change *change = change_new();
+
+        assert_int_equal(loop_await(w->poll, &awaited[i]), 0);
+        objects[i]->small = objects[i]->has_crc64 = true;
+        object_add_extent(objects[i], &extents[i]);
+        object_link_record(change, objects[i], &who, OBJECT_DIRTY);
+        object_set_clean(change, objects[i], 0, &origin);
+        world_commit(w, change);
+    }
+    free(extents);
+    free(awaited);
+    free(writes);
+}
+
+/* It lies among others' records: it is never written again in place. */
+static void test_fill__of_a_damaged_small_body_spares_its_neighbours(void **state)
+{
+    struct world *w = world_new(6, 0);
+    struct object *objects[4];
+    struct blob *blobs[4];
+    struct extent extent;
+    unsigned rows;
+
+    small_run(w, objects, 4);
+    for (unsigned i = 0; i < 4; i++)
+        blobs[i] = world_blob_of(w, objects[i]);
+    world_start(w);
+    rows = world_rows(w, FAM_SPACE);
+    for (unsigned i = 1; i < 4; i++) { /* first in its run, and in the midst of it */
+        struct cloud cloud = {0};
+        struct client client;
+
+        assert_true(object_extent(objects[i], 0, &extent));
+        assert_int_equal(extent.at.offset % IO_ALIGN == 0, i == 1);
+        io_sim_corrupt(w->devices.sim, "slab0",
+                       slab_offset(w->cache.slabs, 0, extent.at.slab) + extent.at.offset + 500, 4);
+        for (unsigned n = 0; n < 3; n++) {
+            client_start(w, &client, blobs[i], &cloud, 0, SMALL);
+            run(w, &cloud, &client, 1);
+            assert_int_equal(client.err, 0);
+            fills_settled(w, objects[i]);
+        }
+        assert_true(cloud.bytes <= 2 * SMALL); /* it stays, once the damaged one has gone */
+        for (unsigned k = 0; k < 4; k++)
+            assert_int_equal(world_read(w, blobs[k], SEED, 0, SMALL), 0);
+    }
+    assert_int_equal(world_rows(w, FAM_SPACE), rows - 3);
+    assert_int_equal(world_rows(w, FAM_OBJECTS), 0);
+    for (unsigned i = 0; i < 4; i++)
+        blob_unref(blobs[i]);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fill__64_readers_cost_the_cloud_the_blob_once),
         cmocka_unit_test(test_fill__scattered_ranges_fetch_each_unit_once),
         cmocka_unit_test(test_fill__failure_in_the_middle_reaches_every_reader),
+        cmocka_unit_test(test_fill__failure_before_the_first_byte_reaches_every_reader),
         cmocka_unit_test(test_fill__mismatch_never_settles),
+        cmocka_unit_test(test_fill__stalled_readers_hold_no_buffers_of_fills),
         cmocka_unit_test(test_fill__too_short_and_too_long_are_refused),
         cmocka_unit_test(test_fill__back_pressure_pauses_and_resumes),
         cmocka_unit_test(test_fill__of_a_block_asks_for_its_place_in_the_cloud_blob),
         cmocka_unit_test(test_fill__of_an_unlinked_object_leaves_nothing),
         cmocka_unit_test(test_fill__reader_may_leave_at_any_time),
+        cmocka_unit_test(test_fill__of_an_object_that_is_owed_is_flushed),
+        cmocka_unit_test(test_fill__one_unit_waits_for_no_grant),
+        cmocka_unit_test(test_fill__stop_ends_the_wait_for_a_buffer),
+        cmocka_unit_test(test_fill__of_a_damaged_small_body_spares_its_neighbours),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -416,8 +416,8 @@ static bool compaction_loses(struct io_tap_skip skip, enum slot_mutant mutant, u
     uint64_t id = box_container(s->box, BOX_LOCAL, "c");
     int64_t moved = metric_read(&metric_compacted_records);
     char *text[BLOCKS];
-    unsigned lost, device;
-    uint32_t slab;
+    struct location at = {0};
+    unsigned lost;
 
     for (unsigned i = 0; i < BLOCKS; i++)
         text[i] = text_new(30000 + i * 5000, (char)i);
@@ -426,7 +426,7 @@ static bool compaction_loses(struct io_tap_skip skip, enum slot_mutant mutant, u
     atomic_store(&slot_mutant, mutant);
     capture(s, true);
     keeper_call(s->box->cache->content->keeper, KEEP_COMPACT);
-    while (slab_small_sparsest(s->box->cache->slabs, UINT64_MAX, &device, &slab))
+    while (slab_small_next(s->box->cache->slabs, UINT64_MAX, &at))
         loop_poll_once(s->box->poll, 1); /* until all sparse slabs are free */
     capture(s, false);
     assert_int_equal(metric_read(&metric_compacted_records), moved + BLOCKS);

@@ -147,21 +147,23 @@ static void test_slab__small_slab_is_free_when_nothing_lives_in_it(void **state)
 {
     struct devices d = serve(1, SLABS);
     struct location at[129], next;
-    unsigned device;
-    uint32_t slab, generation;
+    struct location hand = {0};
+    uint32_t generation;
     enum slab_kind kind;
 
     for (unsigned i = 0; i < 129;
          i++) /* 512 KiB runs of one record: 129 fill the slab, the next opens another */
         assert_int_equal(slab_alloc_run(d.store, 0, 512 << 10, small_bytes(65536), &at[i]), 0);
-    assert_false(slab_small_sparsest(d.store, UINT64_MAX, &device, &slab));
+    assert_false(slab_small_next(d.store, UINT64_MAX, &hand)); /* it is open */
     assert_int_equal(slab_alloc_run(d.store, 0, 512 << 10, small_bytes(100), &next), 0);
     assert_int_not_equal(next.slab, at[0].slab);
     for (unsigned i = 0; i < 128; i++)
         slab_free(d.store, &at[i], 65536);
-    assert_true(slab_small_sparsest(d.store, 70000, &device, &slab));
-    assert_int_equal(slab, at[0].slab);
-    assert_false(slab_small_sparsest(d.store, 60000, &device, &slab));
+    for (unsigned i = 0; i < 2; i++) { /* round and round */
+        assert_true(slab_small_next(d.store, 70000, &hand));
+        assert_int_equal(hand.slab, at[0].slab);
+    }
+    assert_false(slab_small_next(d.store, 60000, &hand));
     assert_int_equal(slab_kind_at(d.store, &at[128]), SLAB_SMALL);
     slab_free(d.store, &at[128], 65536);
     assert_int_equal(slab_kind_at(d.store, &at[128]), SLAB_FREE);
@@ -380,23 +382,51 @@ static void test_slab__a_failed_flush_fences_the_device(void **state)
     devices_done(&d);
 }
 
-static void count_low(void *arg)
+struct low {
+    unsigned told[SLAB_LOG], refused[SLAB_LOG];
+};
+
+static void count_low(void *arg, enum slab_kind kind, bool refused)
 {
-    ++*(unsigned *)arg;
+    struct low *low = arg;
+
+    low->told[kind]++;
+    low->refused[kind] += refused;
 }
 
 static void test_slab__tells_when_room_runs_low(void **state)
 {
     struct devices d = serve(1, SLABS);
     struct location at[200];
-    unsigned low = 0;
+    struct low low = {0};
 
     slab_on_low(d.store, 40 << 20, count_low, &low);
     for (unsigned i = 0; i < 38; i++)
         assert_int_equal(slab_alloc_large(d.store, EXTENT_BYTES_MAX, &at[i]), 0);
-    assert_int_equal(low, 0);
+    assert_int_equal(low.told[SLAB_LARGE], 0);
     fill_large(d.store, EXTENT_BYTES_MAX, at, countof(at));
-    assert_true(low >= 10);
+    assert_true(low.told[SLAB_LARGE] >= 10 && low.refused[SLAB_LARGE] >= 1);
+    assert_int_equal(low.told[SLAB_SMALL], 0);
+    devices_done(&d);
+}
+
+/* Told once when the last slab is opened, then each time there is none. */
+static void test_slab__tells_when_small_records_have_their_last_slab(void **state)
+{
+    struct devices d = serve(1, SLABS);
+    struct location at;
+    struct low low = {0};
+    uint64_t room = slab_small_room(d.store);
+
+    slab_on_low(d.store, 0, count_low, &low);
+    while (slab_alloc_run(d.store, 0, 512 << 10, 512 << 10, &at) == 0) {
+        assert_true(slab_small_room(d.store) < room);
+        room = slab_small_room(d.store);
+        assert_int_equal(low.told[SLAB_SMALL], room < slab_bytes() ? 1 : 0);
+    }
+    assert_int_equal(low.told[SLAB_SMALL], 2);
+    assert_int_equal(low.refused[SLAB_SMALL], 1);
+    assert_int_equal(low.told[SLAB_LARGE], 0);
     devices_done(&d);
 }
 
@@ -474,6 +504,66 @@ static void test_slab__a_wait_for_room_misses_nothing(void **state)
     loop_poll_free(poll);
 }
 
+/* Allocates until nothing comes any more. */
+static unsigned take_all(struct devices *d, struct loop_poll *poll, enum slab_kind kind,
+                         struct location *at, unsigned max)
+{
+    unsigned n = 0;
+    int err;
+
+    do {
+        struct awaited awaited;
+
+        assert_true(n < max);
+        err = kind == SLAB_LARGE ? slab_alloc_large(d->store, EXTENT_BYTES_MAX, &at[n])
+                                 : slab_alloc_run(d->store, 0, 512 << 10, 512 << 10, &at[n]);
+        n += err == 0;
+        if (err != -EAGAIN)
+            continue;
+        slab_wait(d->store, kind, awaited_init(&awaited, loop_poll_loop(poll)));
+        (void)loop_await(poll, &awaited);
+    } while (err != -ENOSPC);
+    return n;
+}
+
+/* 1 a small record finds an empty large slab and waits until it is turned over; 2 a large extent
+ * takes it; 3 nothing can come any more: the one that waits is told. */
+static void test_slab__waiting_ends_when_others_took_the_slab(void **state)
+{
+    struct devices d;
+    struct loop_poll *poll = loop_poll_new();
+    struct location at[1000], small[1000];
+    struct awaited awaited;
+    sem_t may_prepare;
+    unsigned n;
+
+    log_set_sink(log_nowhere, NULL);
+    devices_init(&d, 1, SLABS);
+    d.slab_conf.workers = workers_new(1, "prepare");
+    sem_init(&may_prepare, 0, 0);
+    loop_enter(loop_poll_loop(poll));
+    devices_serve(&d);
+    n = take_all(&d, poll, SLAB_LARGE, at, countof(at));
+    (void)take_all(&d, poll, SLAB_SMALL, small, countof(small));
+    assert_int_equal(take_all(&d, poll, SLAB_LARGE, at + n, countof(at) - n), 0);
+    worker_run(d.slab_conf.workers, hold_worker, &may_prepare, NULL);
+    for (unsigned i = 1; i < n; i++)
+        if (at[i].slab == at[0].slab)
+            slab_free(d.store, &at[i], EXTENT_BYTES_MAX);
+    slab_free(d.store, &at[0], EXTENT_BYTES_MAX);
+    assert_int_equal(slab_alloc_run(d.store, 0, 512 << 10, 512 << 10, &small[0]), -EAGAIN);
+    slab_wait(d.store, SLAB_SMALL, awaited_init(&awaited, loop_poll_loop(poll)));
+    assert_int_equal(slab_alloc_large(d.store, EXTENT_BYTES_MAX, &at[0]), 0);
+    sem_post(&may_prepare);
+    assert_int_equal(loop_await(poll, &awaited), 0);
+    assert_int_equal(slab_alloc_run(d.store, 0, 512 << 10, 512 << 10, &small[0]), -ENOSPC);
+    devices_done(&d);
+    workers_free(d.slab_conf.workers);
+    sem_destroy(&may_prepare);
+    loop_enter(NULL);
+    loop_poll_free(poll);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -493,8 +583,10 @@ int main(void)
         cmocka_unit_test(test_slab__devices_take_turns),
         cmocka_unit_test(test_slab__a_failed_flush_fences_the_device),
         cmocka_unit_test(test_slab__tells_when_room_runs_low),
+        cmocka_unit_test(test_slab__tells_when_small_records_have_their_last_slab),
         cmocka_unit_test(test_slab__waiting_ends_when_a_slab_is_ready),
         cmocka_unit_test(test_slab__a_wait_for_room_misses_nothing),
+        cmocka_unit_test(test_slab__waiting_ends_when_others_took_the_slab),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,7 @@
  * cancelling, container barriers, confirmations, retries, held entries, restart and crash. */
 #include "tests/unit/unit.h"
 
+#include "cache/content.h"
 #include "tests/support/cachebox.h"
 
 static struct cachebox *box;
@@ -392,6 +393,93 @@ static void test_properties__go_with_content_that_has_not_gone(void **state)
     assert_int_equal(box_expect(box, id, "a", "1"), 0);
 }
 
+static void describe(uint64_t id, const char *blob)
+{
+    struct name name = box_name(id, blob);
+    struct blob_record record;
+    struct blob *current;
+    struct tx *tx;
+
+    cache_begin(box->cache, &name, &tx, box_done(box));
+    assert_int_equal(box_wait(box), 0);
+    assert_int_equal(tx_current(tx, &current), 0);
+    record = *blob_record(current);
+    record.content_type = SPAN("x/y");
+    tx_describe(tx, &record);
+    tx_upload(tx, &(struct upload_spec){UPLOAD_PROPERTIES, box_contract(BOX_CLOUD, "safe", blob)});
+    cache_commit(tx, box_done(box));
+    assert_int_equal(box_wait(box), 0);
+}
+
+static void evict_body(uint64_t id, const char *blob)
+{
+    struct change *change = change_new();
+    const struct piece *pieces;
+    struct blob *found;
+
+    assert_int_equal(box_lookup(box, id, blob, &found), 0);
+    assert_int_equal(blob_pieces(found, &pieces), 1);
+    evict_extent(change, pieces[0].object, 0);
+    change->done = box_done(box);
+    commit_submit(box->cache->committer, change);
+    assert_int_equal(box_wait(box), 0);
+    blob_unref(found);
+}
+
+static bool is_there(uint64_t id, const char *blob) /* else it can be fetched; compaction may run */
+{
+    struct blob *found;
+    size_t len;
+    int err;
+
+    assert_int_equal(box_lookup(box, id, blob, &found), 0);
+    free(box_read(box, found, &len, &err));
+    assert_true(!err || err == -ENODATA);
+    blob_unref(found);
+    return !err;
+}
+
+/* The cloud has the body, whatever was said of its properties since: it may be evicted, and is a
+ * miss then, not a place that others may have by now. */
+static void test_properties__of_a_body_that_is_evicted(void **state)
+{
+    uint64_t id = ready_container("safe");
+
+    for (unsigned i = 0; i < 4; i++) {
+        const char *blob = (const char *[]){"stays", "before", "after", "between"}[i];
+
+        put(id, "safe", blob, "body");
+        assert_int_equal(strlen(take_all()) > 0, 1);
+        confirm_all();
+        if (i == 1)
+            evict_body(id, blob);
+        describe(id, blob);
+        if (i == 2)
+            evict_body(id, blob);
+        if (i == 3) { /* two versions without an ETag of the cloud */
+            evict_body(id, blob);
+            describe(id, blob);
+        }
+        for (unsigned k = 0; k < 2; k++) { /* while it is owed, and when it is not */
+            assert_true(is_there(id, blob) <= !i);
+            cachebox_close(box);
+            cachebox_open(box);
+            cache_uploads_watch(box->cache, wake, NULL);
+            assert_true(is_there(id, blob) <= !i);
+            assert_int_equal(cachebox_check(box), 0);
+            cache_uploads_watch(box->cache, wake, NULL);
+            (void)take_all();
+            confirm_all();
+        }
+        put(id, "safe", blob, "other");
+        (void)take_all();
+        confirm_all();
+        (void)is_there(id, blob);
+        assert_int_equal(cachebox_check(box), 0);
+        cache_uploads_watch(box->cache, wake, NULL);
+    }
+}
+
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 int main(void)
 {
@@ -408,6 +496,7 @@ int main(void)
         CASE(test_container_delete__supersedes_its_entries),
         CASE(test_queue__survives_a_crash),
         CASE(test_properties__go_with_content_that_has_not_gone),
+        CASE(test_properties__of_a_body_that_is_evicted),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -445,6 +445,56 @@ static void test_writer__waits_for_eviction(void **state)
     clock_set_source(NULL);
 }
 
+/* So does a short body when small slabs are full. */
+static void test_writer__short_body_waits_for_eviction(void **state)
+{
+    enum { TIME_OUT, EVICTS, ABORTS };
+    struct clock_source source = {fake_mono, fake_wall, NULL};
+
+    fake_now = NS_PER_SEC;
+    clock_set_source(&source);
+    for (unsigned what = TIME_OUT; what <= ABORTS; what++) {
+        struct rig rig;
+        struct location runs[1000] = {0};
+        struct object *object = NULL;
+        struct awaited awaited;
+        struct writer *w;
+        struct iobuf *buf = iobuf_try(IOBUF_64K);
+        unsigned n = 0, freed = 0;
+
+        rig_init(&rig, 1);
+        content_is.clean_bytes = 1 << 30;
+        while (slab_alloc_run(rig.cache.slabs, 0, 512 << 10, 65536 + 64, &runs[n]) == 0)
+            assert_true(++n < countof(runs));
+        w = start(&rig, 60000);
+        buf->used = 60000;
+        fill(buf->base, 0, buf->used);
+        writer_push(w, buf);
+        if (what != ABORTS)
+            writer_finish(w, &object, awaited_init(&awaited, rig.loop));
+        for (unsigned i = 0; i < 10; i++)
+            loop_poll_once(rig.poll, 0);
+        if (what == ABORTS) {
+            writer_abort(w);
+            loop_poll_once(rig.poll, 0);
+        } else {
+            assert_false(awaited.fired);
+            for (; what == EVICTS && freed < n && runs[freed].slab == runs[0].slab; freed++)
+                slab_free(rig.cache.slabs, &runs[freed], 65536);
+            fake_now += what == TIME_OUT ? 6 * NS_PER_SEC : 0;
+            assert_int_equal(loop_await(rig.poll, &awaited), what == EVICTS ? 0 : -ENOSPC);
+        }
+        if (what == EVICTS)
+            assert_object(&rig, object, 60000);
+        object_unref(object);
+        for (; freed < n; freed++)
+            slab_free(rig.cache.slabs, &runs[freed], 65536);
+        content_is = (struct content_stats){0};
+        rig_done(&rig);
+    }
+    clock_set_source(NULL);
+}
+
 /* A slab that is being prepared by a worker delays the write, it does not fail or block it. */
 static void test_writer__waits_for_slabs_being_prepared(void **state)
 {
@@ -484,6 +534,7 @@ int main(void)
         cmocka_unit_test(test_writer__full_devices_refuse),
         cmocka_unit_test(test_writer__dirty_bytes_have_a_mark),
         cmocka_unit_test(test_writer__waits_for_eviction),
+        cmocka_unit_test(test_writer__short_body_waits_for_eviction),
         cmocka_unit_test(test_writer__waits_for_slabs_being_prepared),
     };
 
