@@ -7,6 +7,8 @@
 
 #include "cache/names.h"
 
+#define KNOWN_COVERED_MAX                                                                          \
+    64 /* ranges of before that go one by one; more: by one entry, so that a change stays small */
 #define KNOWN_PREFIXES_MAX                                                                         \
     64 /* shorter prefixes tried: one per '/' of the asked one, and the empty one */
 
@@ -164,6 +166,12 @@ struct range_put {
     struct span prefix, delimiter, from, to;
 };
 
+static bool range_within(const struct range_put *put, const struct range_at *old)
+{
+    return span_cmp(row_span(&old->from), put->from) >= 0 &&
+           (!put->to.base || (!old->to_end && span_cmp(row_span(&old->to), put->to) <= 0));
+}
+
 /* What is left of a range when [from, to) is taken out of it. */
 static void cut_range(const struct range_put *put, const struct range_at *old)
 {
@@ -195,6 +203,7 @@ int known_put(struct cache *cache, struct change *change, uint64_t container, st
     _cleanup_(row_bytes_done) struct row_bytes lower = {0}, upper = {0};
     _cleanup_(range_done) struct range_at old = {0};
     struct index_iter *iter;
+    unsigned covered = 0;
     int err = 0;
 
     key_known(&lower, KNOWN_RANGE, container, prefix, delimiter, SPAN(""));
@@ -204,8 +213,14 @@ int known_put(struct cache *cache, struct change *change, uint64_t container, st
     iter = index_iter_new(cache->index, NULL, FAM_KNOWN, row_span(&lower), row_span(&upper));
     for (; !err && index_iter_valid(iter); index_iter_next(iter)) {
         err = read_range(iter, &old);
-        if (!err)
-            cut_range(&put, &old);
+        if (err)
+            break;
+        if (range_within(&put, &old) && ++covered >= KNOWN_COVERED_MAX) {
+            if (covered == KNOWN_COVERED_MAX) /* this one and all that begin up to `to` */
+                change_delete_range(change, FAM_KNOWN, index_iter_key(iter), row_span(&upper));
+            continue;
+        }
+        cut_range(&put, &old);
     }
     if (!err)
         err = index_iter_err(iter);

@@ -290,6 +290,95 @@ static void test_cloud__an_overtaken_page_leaves_the_changed_name_alone(void **s
     cachebox_free(box);
 }
 
+#define MANY_PREFIXES 5000
+static int count_row(void *arg, const struct list_row *row)
+{
+    ++*(unsigned *)arg;
+    return 0;
+}
+
+/* Every prefix of first..last-1 in a name of its own of 1 000 bytes. */
+static int learn_prefixes(struct cachebox *box, uint64_t id, unsigned first, unsigned last)
+{
+    struct learned_row *rows = xcalloc(MANY_PREFIXES, sizeof(*rows));
+    char *names = xmalloc(MANY_PREFIXES * 1000);
+    struct list_gap gap = {id, SPAN(""), SPAN("/"), SPAN("")};
+    struct asked asked = cache_ask(box->cache, &(struct name){.container = id});
+    int err;
+
+    memset(names, 'p', MANY_PREFIXES * 1000);
+    for (unsigned i = first; i < last; i++) {
+        char *name = names + (size_t)(i - first) * 1000, number[8];
+
+        snprintf(number, sizeof(number), "%05u", i);
+        memcpy(name, number, 5);
+        name[999] = '/';
+        rows[i - first] = (struct learned_row){span_from(name, 1000), NULL};
+    }
+    cache_learn_list(box->cache, &gap, &asked, rows, last - first, (struct span){NULL, 0},
+                     box_done(box));
+    err = box_wait(box);
+    cache_ask_end(box->cache, &asked);
+    free(rows);
+    free(names);
+    return err;
+}
+
+static unsigned count_prefixes(struct cachebox *box, uint64_t id)
+{
+    struct list_query query = {.container = id,
+                               .prefix = SPAN(""),
+                               .delimiter = SPAN("/"),
+                               .from = SPAN(""),
+                               .max = 20000};
+    struct list_end end;
+    unsigned n = 0;
+
+    assert_int_equal(cache_list(box->cache, &query, count_row, &n, &end), 0);
+    list_end_done(&end);
+    return n;
+}
+
+static void test_cloud__a_page_of_many_long_prefixes_is_learned_in_parts(void **state)
+{
+    struct cachebox *box = cachebox_new(8);
+    uint64_t id = learned_container(box, "deny");
+
+    assert_int_equal(learn_prefixes(box, id, 0, MANY_PREFIXES), 0);
+    assert_int_equal(count_prefixes(box, id), MANY_PREFIXES);
+    assert_int_equal(learn_prefixes(box, id, 0, MANY_PREFIXES), 0);
+    assert_int_equal(count_prefixes(box, id), MANY_PREFIXES);
+    assert_int_equal(learn_prefixes(box, id, 4000, 9000), 0); /* 4 000 vanished, as many are new */
+    assert_int_equal(count_prefixes(box, id), MANY_PREFIXES);
+    assert_int_equal(cachebox_check(box), 0);
+    cachebox_free(box);
+}
+
+static void test_cloud__a_page_over_many_small_ranges_replaces_them(void **state)
+{
+    struct cachebox *box = cachebox_new(9);
+    uint64_t id = learned_container(box, "deny");
+    struct listed l = {0};
+
+    for (unsigned i = 0; i < 100; i++) {
+        char from[8], to[8];
+
+        snprintf(from, sizeof(from), "%03u", i);
+        snprintf(to, sizeof(to), "%03u", i + 1);
+        assert_int_equal(learn_now(box, id, "", "", from, from, to), 0);
+    }
+    assert_int_equal(learn_now(box, id, "", "", "0005", "001", "0995"), 0);
+    assert_string_equal(list_from(box, &l, id, "", "", "000", 100), "000 001 ");
+    assert_int_equal(l.err, -ENODATA);
+    assert_span_equal(l.end.gap.from, "100");
+    assert_int_equal(learn_now(box, id, "", "", "", "", NULL), 0);
+    assert_string_equal(list_from(box, &l, id, "", "", "", 100), "");
+    assert_int_equal(l.err, 0);
+    list_end_done(&l.end);
+    assert_int_equal(cachebox_check(box), 0);
+    cachebox_free(box);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -300,6 +389,8 @@ int main(void)
         cmocka_unit_test(test_cloud__a_stub_goes_with_the_last_name_below_it),
         cmocka_unit_test(test_cloud__names_vanish_and_change_and_ours_stay),
         cmocka_unit_test(test_cloud__an_overtaken_page_leaves_the_changed_name_alone),
+        cmocka_unit_test(test_cloud__a_page_of_many_long_prefixes_is_learned_in_parts),
+        cmocka_unit_test(test_cloud__a_page_over_many_small_ranges_replaces_them),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
