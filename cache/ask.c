@@ -72,16 +72,6 @@ void asks_changed(struct cache *cache, uint64_t container, struct span blob)
     }
 }
 
-void asks_changed_containers(struct cache *cache)
-{
-    struct asks *asks = cache->asks;
-
-    SCOPED_LOCK(&asks->lock);
-    for (struct ask *ask = *bucket_of(asks, 0); ask; ask = ask->next)
-        if (ask->container == 0)
-            ask->stale = true;
-}
-
 static struct ask *find(struct asks *asks, uint64_t ticket)
 {
     for (unsigned i = 0; i < ASK_BUCKETS; i++)

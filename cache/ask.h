@@ -10,9 +10,10 @@
 
 int asks_open(struct cache *cache);
 void asks_close(struct cache *cache);
+#define ASK_CONTAINERS 0 /* as container: the account and name of one; asked for as their list */
+
 /* Committer thread: that name was committed or confirmed in this place of the order. */
 void asks_changed(struct cache *cache, uint64_t container, struct span blob);
-void asks_changed_containers(struct cache *cache); /* some container was */
 /* Did anything happen to what was asked for? Of a listing: to that name. */
 bool asks_stale(struct cache *cache, uint64_t ticket);
 bool asks_row_stale(struct cache *cache, uint64_t ticket, struct span blob);

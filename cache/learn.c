@@ -264,7 +264,7 @@ static void container_begun(struct completion *done)
     if (done->err)
         return learn_end(l, done->err);
     old = l->tx->current_container;
-    ours = l->tx->rests_on || asks_stale(l->cache, l->asked.ticket) ||
+    ours = l->tx->rests_on || asks_row_stale(l->cache, l->asked.ticket, l->tx->name) ||
            uploads_have(l->cache, l->account, l->name) || (old && old->tombstone);
     if (ours)
         return refuse(l);

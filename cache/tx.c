@@ -464,11 +464,11 @@ static int decide_container(struct tx *tx, struct change *change)
 {
     int err;
 
-    if (tx->ask && asks_stale(tx->cache, tx->ask))
+    if (tx->ask && asks_row_stale(tx->cache, tx->ask, tx->name))
         return -ESTALE;
     if ((err = uploads_order(tx, change)) < 0)
         return err;
-    asks_changed_containers(tx->cache);
+    asks_changed(tx->cache, ASK_CONTAINERS, tx->name);
     if (drops_container(tx))
         drop_container(tx, change);
     return 0;
