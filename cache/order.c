@@ -9,6 +9,7 @@
 #include "cache/order.h"
 
 #include "cache/names.h"
+#include "cache/parts.h"
 #include "cache/metrics.h"
 
 struct rest { /* a rollback waiting for the change it rests on */
@@ -118,6 +119,7 @@ struct tx *tx_free(struct tx *tx)
     blob_unref(tx->blob);
     container_unref(tx->described);
     change_free(tx->change);
+    parts_unref(tx->parts);
     free((char *)tx->name.base);
     free(tx);
     return NULL;

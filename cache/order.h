@@ -55,6 +55,7 @@ struct tx {
     uint64_t ask;          /* ticket: refuse with -ESTALE if anything happened since; 0: none */
     struct stage *dropped; /* stage.c */
     uint64_t guarded;      /* manifest rows already submitted */
+    struct parts *parts;   /* those; NULL: all in one change */
     _Atomic unsigned refs; /* once committed: the committer's and the submitter's */
     struct completion *done;
     struct change *change;

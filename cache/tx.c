@@ -7,6 +7,7 @@
 #include "cache/ask.h"
 #include "cache/names.h"
 #include "cache/order.h"
+#include "cache/parts.h"
 #include "cache/stage.h"
 #include "cache/uploads.h"
 
@@ -301,7 +302,9 @@ static struct change *next_change(struct tx *tx) /* the part built so far goes, 
     if (!tx->guarded) {
         reaper_guard(tx->change, tx->cache, blob->manifest);
         tx->guarded = blob->manifest;
+        tx->parts = parts_new();
     }
+    parts_add(tx->parts, tx->change);
     commit_submit(tx->cache->committer, TAKE(tx->change));
     return tx->change = change_new();
 }
@@ -478,7 +481,7 @@ static int tx_decide(struct change *change)
 {
     struct tx *tx = change->arg;
 
-    if (order_refused(tx))
+    if (order_refused(tx) || (tx->parts && !parts_whole(tx->parts)))
         return -EIO;
     return tx->container == CONTAINER_NAMES ? decide_container(tx, change)
                                             : decide_blob(tx, change);
