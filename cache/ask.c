@@ -104,6 +104,15 @@ bool asks_row_stale(struct cache *cache, uint64_t ticket, struct span blob)
     return false;
 }
 
+uint64_t asks_container(struct cache *cache, uint64_t ticket)
+{
+    struct ask *ask;
+
+    SCOPED_LOCK(&cache->asks->lock);
+    ask = find(cache->asks, ticket);
+    return ask ? ask->container : ASK_CONTAINERS;
+}
+
 bool asks_running(struct cache *cache, uint64_t container, struct span blob)
 {
     struct asks *asks = cache->asks;

@@ -17,6 +17,8 @@ void asks_changed(struct cache *cache, uint64_t container, struct span blob);
 /* Did anything happen to what was asked for? Of a listing: to that name. */
 bool asks_stale(struct cache *cache, uint64_t ticket);
 bool asks_row_stale(struct cache *cache, uint64_t ticket, struct span blob);
+/* The id it was asked under; ASK_CONTAINERS: by name only. */
+uint64_t asks_container(struct cache *cache, uint64_t ticket);
 /* Is any question under way whose answer could speak of that name? */
 bool asks_running(struct cache *cache, uint64_t container, struct span blob);
 

@@ -94,6 +94,17 @@ bool contract_container_in_cloud(const struct account *account, struct span cont
     return false;
 }
 
+bool contract_container_holds_local(const struct account *account, struct span container)
+{
+    bool all = false;
+
+    for (unsigned i = 0; i < account->contract_count && !all; i++)
+        if (matches_inside(account->contracts[i].pattern, container, &all) &&
+            account->contracts[i].write == WRITE_LOCAL)
+            return true;
+    return false;
+}
+
 bool contract_is_marker(const struct contract *contract, struct span blob)
 {
     const char *slash = blob.len ? memrchr(blob.base, '/', blob.len) : NULL;

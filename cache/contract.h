@@ -82,6 +82,8 @@ const struct contract *contract_for(const struct account *account, struct span c
 const struct contract *contract_by_id(const struct account *account, uint32_t id);
 /* Does a line that can match inside the container send anything to the cloud? (design section 5) */
 bool contract_container_in_cloud(const struct account *account, struct span container);
+/* Does one that can match inside keep blobs that exist nowhere else? */
+bool contract_container_holds_local(const struct account *account, struct span container);
 /* Patterns without '/' match the last segment. */
 bool contract_is_marker(const struct contract *contract, struct span blob);
 

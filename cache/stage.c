@@ -184,6 +184,18 @@ bool stage_exists(struct cache *cache, uint64_t container, struct span blob)
     return stage && stage->count;
 }
 
+bool stage_any_in(struct cache *cache, uint64_t container)
+{
+    struct stages *stages = cache->stages;
+
+    SCOPED_LOCK(&stages->lock);
+    for (unsigned i = 0; stages->blocks && i < STAGE_BUCKETS; i++)
+        for (const struct stage *stage = stages->bucket[i]; stage; stage = stage->next)
+            if (stage->container == container && stage->count)
+                return true;
+    return false;
+}
+
 bool stage_find(struct cache *cache, uint64_t container, struct span blob, struct span id,
                 struct staged_block *ret)
 {

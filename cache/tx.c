@@ -463,10 +463,23 @@ static bool drops_container(const struct tx *tx)
             tx->described->record.id != old->record.id);
 }
 
+/* The cloud said that it is not there, and since then something came into it (N4). */
+static bool came_to_life(const struct tx *tx)
+{
+    uint64_t id;
+
+    if (tx->what != TX_ADOPT || tx->ended || !drops_container(tx))
+        return false;
+    id = tx->current_container->record.id;
+    return uploads_have_container(tx->cache, id) || stage_any_in(tx->cache, id);
+}
+
 static int decide_container(struct tx *tx, struct change *change)
 {
     int err;
 
+    if (came_to_life(tx))
+        return -ESTALE;
     if (tx->ask && asks_row_stale(tx->cache, tx->ask, tx->name))
         return -ESTALE;
     if ((err = uploads_order(tx, change)) < 0)
