@@ -22,7 +22,7 @@ struct upload_out {
     char *cloud_etag;
     size_t cloud_etag_len;
     int64_t cloud_modified_ns, ended_ns;
-    bool confirmed;
+    bool confirmed, held;
     struct tx *tx;
     struct completion begun, *done;
 };
@@ -288,16 +288,31 @@ void upload_finish(struct cache *cache, struct upload *upload, int err)
     upload_free(upload);
 }
 
+static int row_decide(struct change *change)
+{
+    struct upload *upload = change->arg;
+    struct uploads *uploads = out_of(upload)->cache->uploads;
+
+    SCOPED_LOCK(&uploads->lock);
+    if (upload->entry->dropped)
+        upload_delete_row(change, upload->entry);
+    return 0;
+}
+
+/* Up to here the entry was flying: nobody else ends it. */
 static void row_published(struct change *change, uint64_t commit, int err)
 {
     struct upload *upload = change->arg;
     struct cache *cache = out_of(upload)->cache;
 
     pthread_mutex_lock(&cache->uploads->lock);
-    if (upload->entry->dropped)
+    if (upload->entry->dropped) {
         upload_finish(cache, upload, 0);
-    else
+    } else {
+        if (out_of(upload)->held)
+            upload->entry->state = UPLOAD_STOPPED;
         upload_free(upload);
+    }
     pthread_mutex_unlock(&cache->uploads->lock);
     uploads_wake(cache);
 }
@@ -306,6 +321,7 @@ static struct change *row_change(struct upload *upload, struct completion *done)
 {
     struct change *change = change_new();
 
+    change->decide = row_decide;
     change->publish = row_published;
     change->arg = upload;
     change->done = done;
@@ -315,10 +331,7 @@ static struct change *row_change(struct upload *upload, struct completion *done)
 /* Its container is gone: nothing of it counts any more. */
 static void end_dropped(struct cache *cache, struct upload *upload, struct completion *done)
 {
-    struct change *change = row_change(upload, done);
-
-    upload_delete_row(change, upload->entry);
-    commit_submit(cache->committer, change);
+    commit_submit(cache->committer, row_change(upload, done));
 }
 
 static void end_held(struct cache *cache, struct upload *upload, struct span reason,
@@ -335,7 +348,7 @@ static void end_held(struct cache *cache, struct upload *upload, struct span rea
     entry->held = xmalloc(reason.len);
     memcpy(entry->held, reason.base, reason.len);
     entry->row.held = span_from(entry->held, reason.len);
-    entry->state = UPLOAD_STOPPED;
+    out_of(upload)->held = true;
     upload_put_row(change, entry);
     pthread_mutex_unlock(&cache->uploads->lock);
     commit_submit(cache->committer, change);

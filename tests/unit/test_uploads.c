@@ -268,6 +268,39 @@ static void test_held__stops_later_phases_and_says_so_after_a_restart(void **sta
     assert_int_equal(box_expect(box, id, "a", "1"), 0);
 }
 
+/* Its container is deleted while that it is held is being made durable. */
+static void test_held__ends_with_its_container(void **state)
+{
+    struct upload_result held = {.end = UPLOAD_HELD, .reason = SPAN("403 no")};
+
+    for (unsigned i = 0; i < 20; i++) {
+        char name[16];
+        struct awaited ended;
+        struct tx *tx;
+        uint64_t id;
+
+        snprintf(name, sizeof(name), "c%u", i);
+        id = ready_container(name);
+        put(id, name, "a", "1");
+        assert_string_equal(take_all(), "a ");
+        cache_begin_container(box->cache, BOX_CLOUD, span_of(name), &tx, box_done(box));
+        assert_int_equal(box_wait(box), 0);
+        tx_delete_container(tx);
+        tx_upload(
+            tx, &(struct upload_spec){UPLOAD_CONTAINER_DELETE, box_contract(BOX_CLOUD, name, "")});
+        cache_commit(tx, box_done(box));
+        cache_upload_end(box->cache, out[--out_count], &held,
+                         awaited_init(&ended, loop_poll_loop(box->poll)));
+        assert_int_equal(box_wait(box), 0);
+        assert_int_equal(loop_await(box->poll, &ended), 0);
+        assert_int_equal(cache_stats(box->cache).uploads_held, 0);
+        (void)take_all();
+        assert_int_equal(out_count, 1);
+        confirm_all();
+        assert_int_equal(cache_stats(box->cache).uploads_waiting, 0);
+    }
+}
+
 static void test_retry__comes_back_and_is_not_replaced(void **state)
 {
     uint64_t id = ready_container("safe");
@@ -403,6 +436,7 @@ int main(void)
         CASE(test_safe__phases_and_batches),
         CASE(test_safe__new_blobs_of_the_open_batch_flow),
         CASE(test_held__stops_later_phases_and_says_so_after_a_restart),
+        CASE(test_held__ends_with_its_container),
         CASE(test_retry__comes_back_and_is_not_replaced),
         CASE(test_delete__leaves_a_tombstone_until_it_is_confirmed),
         CASE(test_container_delete__supersedes_its_entries),
