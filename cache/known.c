@@ -230,3 +230,31 @@ int known_put(struct cache *cache, struct change *change, uint64_t container, st
                   &(struct known_row){.to_end = !to.base, .to = to, .as_of_ns = as_of_ns});
     return err;
 }
+
+int known_forget(struct cache *cache, struct change *change, uint64_t container, struct span name)
+{
+    _cleanup_(row_bytes_done) struct row_bytes lower = {0}, upper = {0};
+    struct index_iter *iter;
+    int err = 0;
+
+    key_known(&lower, KNOWN_RANGE, container, SPAN(""), SPAN(""), SPAN(""));
+    key_known(&upper, KNOWN_RANGE, container + 1, SPAN(""), SPAN(""), SPAN(""));
+    iter = index_iter_new(cache->index, NULL, FAM_KNOWN, row_span(&lower), row_span(&upper));
+    for (; !err && index_iter_valid(iter); index_iter_next(iter)) {
+        struct span prefix, delimiter, from;
+        enum known_kind kind;
+        struct known_row row;
+        uint64_t in;
+
+        err = key_known_decode(index_iter_key(iter), &kind, &in, &prefix, &delimiter, &from);
+        if (!err)
+            err = known_row_decode(index_iter_value(iter), &row);
+        if (!err && span_starts(name, prefix) && span_cmp(from, name) <= 0 &&
+            (row.to_end || span_cmp(name, row.to) < 0))
+            change_delete(change, FAM_KNOWN, index_iter_key(iter));
+    }
+    if (!err)
+        err = index_iter_err(iter);
+    index_iter_free(iter);
+    return err;
+}

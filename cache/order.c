@@ -28,6 +28,7 @@ struct order {
     struct tx
         *newest; /* the queued change whose outcome `pending` is; NULL: durable state counts */
     struct blob *pending; /* NULL: nothing */
+    bool pending_unknown; /* nothing here, that is */
     struct container *pending_container;
     struct rest *rests;
 };
@@ -166,6 +167,7 @@ static void grant(struct tx *tx)
     rests = order->newest;
     if (rests) {
         tx->rests_on = order->serial;
+        tx->rests_unknown = order->pending_unknown;
         tx->current = order->pending ? blob_ref(order->pending) : NULL;
         tx->current_container =
             order->pending_container ? container_ref(order->pending_container) : NULL;
@@ -291,6 +293,7 @@ void order_queued(struct tx *tx)
     old = order->pending;
     old_container = order->pending_container;
     order->pending = tx->blob ? blob_ref(tx->blob) : NULL;
+    order->pending_unknown = tx->unknown;
     order->pending_container = tx->described ? container_ref(tx->described) : NULL;
     pthread_mutex_unlock(&shard->lock);
     blob_unref(old);

@@ -36,13 +36,15 @@ struct tx {
 
     struct blob *current; /* last ordered version, any state; NULL none */
     struct container *current_container;
-    uint64_t rests_on; /* serial of the change `current` comes from; 0: durable */
-    uint64_t serial;   /* own place, once queued */
+    uint64_t rests_on;  /* serial of the change `current` comes from; 0: durable */
+    bool rests_unknown; /* and that one forgot the name: nobody here knows what the cloud has */
+    uint64_t serial;    /* own place, once queued */
 
     enum tx_what what;
     struct blob *blob;           /* what is to be published */
     struct container *described; /* likewise */
     bool forget;                 /* nothing stays: no row, no tombstone */
+    bool unknown;                /* and what the cloud has is not known here */
     bool drop_staged;
     bool uploads;   /* upload below counts */
     bool cancelled; /* decided: the cloud need not hear of it */
@@ -52,11 +54,11 @@ struct tx {
     struct upload *ended;          /* this upload has ended: confirmed or superseded */
     bool confirmed;
     struct span ended_etag; /* what the cloud calls it now; the upload's memory */
-    uint64_t ask;          /* ticket: refuse with -ESTALE if anything happened since; 0: none */
-    struct stage *dropped; /* stage.c */
-    uint64_t guarded;      /* manifest rows already submitted */
-    struct parts *parts;   /* those; NULL: all in one change */
-    _Atomic unsigned refs; /* once committed: the committer's and the submitter's */
+    uint64_t ask;           /* ticket: refuse with -ESTALE if anything happened since; 0: none */
+    struct stage *dropped;  /* stage.c */
+    uint64_t guarded;       /* manifest rows already submitted */
+    struct parts *parts;    /* those; NULL: all in one change */
+    _Atomic unsigned refs;  /* once committed: the committer's and the submitter's */
     struct completion *done;
     struct change *change;
 };
@@ -88,6 +90,8 @@ void orders_close(struct cache *cache);
 void tx_adopt(struct tx *tx, struct blob *blob);
 void tx_adopt_container(struct tx *tx, struct container *container); /* likewise */
 void tx_forget(struct tx *tx); /* the name has no row any more */
+/* Nor does the box know what the cloud has under the name: whoever needs it asks. */
+void tx_unknown(struct tx *tx);
 /* Object of a cloud version nobody has opened yet, as content of a new version with that record. */
 struct blob *tx_cloud_blob(struct tx *tx, const struct blob_record *record);
 

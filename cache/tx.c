@@ -5,6 +5,7 @@
  * submitted, the turn goes on -> committer: tx_decide, record, flush, index -> tx_publish -> the
  * owner's done. */
 #include "cache/ask.h"
+#include "cache/known.h"
 #include "cache/names.h"
 #include "cache/order.h"
 #include "cache/parts.h"
@@ -98,7 +99,7 @@ int tx_current(struct tx *tx, struct blob **ret)
     int err;
 
     if (tx->rests_on && !tx->current)
-        return -ENOENT; /* a queued change has deleted it */
+        return tx->rests_unknown ? -ENODATA : -ENOENT; /* a queued change has deleted it */
     err = names_judge(tx->cache, tx->container, tx->name, tx->current);
     if (!err)
         *ret = tx->current;
@@ -260,6 +261,12 @@ void tx_forget(struct tx *tx)
     tx->forget = true;
 }
 
+void tx_unknown(struct tx *tx)
+{
+    tx_forget(tx);
+    tx->unknown = true;
+}
+
 void tx_put_container(struct tx *tx, struct container_record *record)
 {
     struct container *old = tx->current_container;
@@ -366,6 +373,9 @@ static void build_blob(struct tx *tx)
     key_blob(&key, tx->container, tx->name);
     if (tx->current && tx->current->record.cloud_etag.len && tx->what != TX_ADOPT)
         change_delete(tx->change, FAM_FRESH, row_span(&key)); /* of a version that is no more */
+    if (tx->unknown && known_forget(tx->cache, tx->change, tx->container, tx->name) < 0)
+        log_warn("listing knowledge cannot be read: a list may lack a name until it is refreshed",
+                 KV_SPAN("blob", tx->name));
     if (!blob || tx->forget || blob->state == BLOB_ABSENT) {
         change_delete(tx->change, FAM_BLOBS, row_span(&key));
         return;
@@ -601,7 +611,7 @@ void cache_commit(struct tx *tx, struct completion *done)
 {
     assert(tx->what != TX_NOTHING);
     tx->done = done;
-    if (tx->blob && tx->blob->piece_count > INLINE_PIECES_MAX)
+    if (tx->unknown || (tx->blob && tx->blob->piece_count > INLINE_PIECES_MAX))
         cache_run(tx->cache, commit_build, tx);
     else
         commit_build(tx);

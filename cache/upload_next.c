@@ -393,13 +393,16 @@ static void adopt_delete(struct upload_out *out, struct tx *tx)
     tx->forget = !asks_running(out->cache, tx->container, tx->name);
 }
 
+/* A superseded version goes, if it still is the name's: the cloud's counts, and is asked for. */
 static void end_blob(struct upload_out *out, struct tx *tx)
 {
     const struct upload_entry *entry = out->upload.entry;
     struct blob *current = tx->current;
-    bool is_current = out->confirmed && current && current->record.etag == entry->row.etag;
+    bool is_current = current && current->record.etag == entry->row.etag;
 
-    if (is_current && entry->row.kind == UPLOAD_DELETE)
+    if (is_current && !out->confirmed)
+        tx_unknown(tx);
+    else if (is_current && entry->row.kind == UPLOAD_DELETE)
         adopt_delete(out, tx);
     else if (is_current)
         adopt_content(out, tx);

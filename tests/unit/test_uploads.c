@@ -269,6 +269,61 @@ static void test_held__stops_later_phases_and_says_so_after_a_restart(void **sta
 }
 
 /* Its container is deleted while that it is held is being made durable. */
+static void learn_all(uint64_t id, const char *name, const char *etag) /* the whole list: one */
+{
+    struct name all = {.container = id};
+    struct list_gap gap = {id, SPAN(""), SPAN(""), SPAN("")};
+    struct asked asked = cache_ask(box->cache, &all);
+    struct blob_record record = {.type = BLOB_BLOCK, .length = 7, .cloud_etag = span_of(etag)};
+
+    cache_learn_list(box->cache, &gap, &asked, &(struct learned_row){span_of(name), &record}, 1,
+                     (struct span){NULL, 0}, box_done(box));
+    assert_int_equal(box_wait(box), 0);
+    cache_ask_end(box->cache, &asked);
+}
+
+static int no_row(void *arg, const struct list_row *row)
+{
+    return -EBADE;
+}
+
+/* conflict = theirs: what is here goes, what the cloud has is asked for and taken. */
+static void test_superseded__the_clouds_version_counts(void **state)
+{
+    uint64_t id = ready_container("free");
+    struct list_query query = {.container = id, .prefix = SPAN(""), .max = 9};
+    struct name name = box_name(id, "a");
+    struct list_end end;
+    struct blob *blob;
+
+    for (unsigned deleted = 0; deleted < 2; deleted++) {
+        struct blob_record theirs = {
+            .type = BLOB_BLOCK, .length = 9, .cloud_etag = SPAN("\"theirs\"")};
+        struct asked asked;
+
+        learn_all(id, "a", "\"old\"");
+        if (deleted)
+            assert_int_equal(box_delete(box, BOX_CLOUD, "free", id, "a"), 0);
+        else
+            put(id, "free", "a", "ours");
+        assert_string_equal(take_all(), deleted ? "-a=\"old\" " : "a=\"old\" ");
+        end_first(UPLOAD_SUPERSEDED, NULL);
+        assert_int_equal(box_lookup(box, id, "a", &blob), -ENODATA);
+        assert_int_equal(cache_list(box->cache, &query, no_row, NULL, &end), -ENODATA);
+        list_end_done(&end);
+        assert_int_equal(cachebox_check(box), 0);
+        assert_int_equal(box_lookup(box, id, "a", &blob), -ENODATA);
+        asked = cache_ask(box->cache, &name);
+        blob = NULL;
+        cache_learn(box->cache, &name, &asked, &theirs, &blob, box_done(box));
+        assert_int_equal(box_wait(box), 0);
+        cache_ask_end(box->cache, &asked);
+        assert_int_equal(blob_record(blob)->length, 9);
+        blob_unref(blob);
+        assert_int_equal(cache_stats(box->cache).dirty_bytes, 0);
+    }
+}
+
 static void test_held__ends_with_its_container(void **state)
 {
     struct upload_result held = {.end = UPLOAD_HELD, .reason = SPAN("403 no")};
@@ -436,6 +491,7 @@ int main(void)
         CASE(test_safe__phases_and_batches),
         CASE(test_safe__new_blobs_of_the_open_batch_flow),
         CASE(test_held__stops_later_phases_and_says_so_after_a_restart),
+        CASE(test_superseded__the_clouds_version_counts),
         CASE(test_held__ends_with_its_container),
         CASE(test_retry__comes_back_and_is_not_replaced),
         CASE(test_delete__leaves_a_tombstone_until_it_is_confirmed),
