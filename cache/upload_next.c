@@ -64,7 +64,7 @@ static void delayed_back(struct uploads *uploads, uint32_t account, uint64_t *re
         }
         line_remove(at);
         at->state = UPLOAD_WAITING;
-        line_add(upload_line_of(uploads, at), at);
+        upload_stand(uploads, at);
     }
 }
 
@@ -86,7 +86,7 @@ static struct upload_entry *ready_of_line(struct uploads *uploads, struct upload
         if (uploads->creates && create_pending(uploads, at->row.container)) {
             line_remove(at);
             line_add(&uploads->blocked, at);
-        } else if (at->durable && !at->name_prev) {
+        } else if (at->durable) {
             return at;
         }
     }
@@ -132,7 +132,7 @@ static bool flying_to(const struct uploads *uploads, uint64_t container)
 static struct upload_entry *ready_container(const struct uploads *uploads, uint32_t account)
 {
     for (struct upload_entry *at = uploads->containers.head; at; at = at->line_next)
-        if (at->row.account == account && at->durable && !at->name_prev &&
+        if (at->row.account == account && at->durable &&
             !(at->row.kind == UPLOAD_CONTAINER_DELETE && flying_to(uploads, at->row.container)))
             return at;
     return NULL;

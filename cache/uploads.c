@@ -164,6 +164,14 @@ static void name_remove(struct uploads *uploads, struct upload_entry *entry)
     entry->name_next = entry->name_prev = entry->hash_next = NULL;
 }
 
+/* In a line stand those whose turn can come: behind an older one of the name an entry would only be
+ * looked at in vain, and many of them would hide what could go (U2). */
+void upload_stand(struct uploads *uploads, struct upload_entry *entry)
+{
+    if (entry->state == UPLOAD_WAITING && !entry->name_prev && !entry->line_at)
+        line_add(upload_line_of(uploads, entry), entry);
+}
+
 void upload_enter(struct uploads *uploads, struct upload_entry *entry)
 {
     name_add(uploads, entry);
@@ -173,8 +181,9 @@ void upload_enter(struct uploads *uploads, struct upload_entry *entry)
         entry->create_next = uploads->creates;
         uploads->creates = entry;
     }
-    if (entry->state == UPLOAD_WAITING)
-        line_add(upload_line_of(uploads, entry), entry);
+    if (entry->name_next && entry->name_next->state == UPLOAD_WAITING)
+        line_remove(entry->name_next); /* this one is back before it */
+    upload_stand(uploads, entry);
 }
 
 static void create_left(struct uploads *uploads, struct upload_entry *create)
@@ -187,18 +196,22 @@ static void create_left(struct uploads *uploads, struct upload_entry *create)
     while (
         (blocked = uploads->blocked.head)) { /* each looks again whether its container is there */
         line_remove(blocked);
-        line_add(upload_line_of(uploads, blocked), blocked);
+        upload_stand(uploads, blocked);
     }
 }
 
 void upload_leave(struct uploads *uploads, struct upload_entry *entry)
 {
+    struct upload_entry *next = entry->name_next;
+
     entry->queued = false;
     if (entry->row.kind == UPLOAD_CONTAINER_CREATE)
         create_left(uploads, entry);
     name_remove(uploads, entry);
     count(uploads, entry, -1);
     line_remove(entry);
+    if (next)
+        upload_stand(uploads, next);
 }
 
 void upload_entry_free(struct upload_entry *entry)
@@ -298,7 +311,7 @@ void upload_set_phase(struct uploads *uploads, struct upload_entry *entry)
         line_remove(at);
         at->phase = entry->phase;
         count(uploads, at, 1);
-        line_add(upload_line_of(uploads, at), at);
+        upload_stand(uploads, at);
     }
 }
 

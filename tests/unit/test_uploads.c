@@ -324,6 +324,66 @@ static void test_superseded__the_clouds_version_counts(void **state)
     }
 }
 
+/* More names wait behind a held entry of their own than are looked at in one go. */
+static void test_held__of_many_names_does_not_hide_what_can_go(void **state)
+{
+    uint64_t id = ready_container("free");
+    char name[16];
+
+    for (unsigned round = 0; round < 2; round++)
+        for (unsigned i = 0; i < 600; i++) {
+            snprintf(name, sizeof(name), "n%u", i);
+            put(id, "free", name, "1");
+            if (round)
+                continue;
+            (void)take_all();
+            end_first(UPLOAD_HELD, NULL);
+        }
+    put(id, "free", "last", "1");
+    assert_string_equal(take_all(), "last ");
+    confirm_all();
+    assert_int_equal(cache_stats(box->cache).uploads_held, 600);
+    cachebox_close(box);
+    cachebox_open(box);
+    put(id, "free", "last", "2");
+    assert_string_equal(take_all(), "last=\"e\" ");
+    confirm_all();
+}
+
+/* They were delayed, then written again: each comes back behind its own second entry. */
+static void test_retry__of_many_names_comes_back(void **state)
+{
+    uint64_t id = ready_container("free");
+    struct upload_result retry = {.end = UPLOAD_RETRY};
+    struct upload *upload;
+    uint64_t retry_ns;
+    unsigned sent = 0;
+    char name[16];
+
+    for (unsigned i = 0; i < 600; i++) {
+        snprintf(name, sizeof(name), "n%u", i);
+        put(id, "free", name, "1");
+        assert_int_equal(cache_upload_next(box->cache, BOX_CLOUD, &upload, &retry_ns), 0);
+        retry.retry_after_ns = 3600ull * 1000000000;
+        cache_upload_end(box->cache, upload, &retry, box_done(box));
+        assert_int_equal(box_wait(box), 0);
+        put(id, "free", name, "2");
+    }
+    put(id, "free", "x", "1");
+    assert_string_equal(take_all(), "x ");
+    confirm_all();
+    cachebox_close(box); /* delays are not kept */
+    cachebox_open(box);
+    while (cache_upload_next(box->cache, BOX_CLOUD, &upload, &retry_ns) == 0) {
+        struct upload_result done = {.end = UPLOAD_CONFIRMED, .cloud_etag = SPAN("\"e\"")};
+
+        cache_upload_end(box->cache, upload, &done, box_done(box));
+        assert_int_equal(box_wait(box), 0);
+        sent++;
+    }
+    assert_int_equal(sent, 1200);
+}
+
 static void test_held__ends_with_its_container(void **state)
 {
     struct upload_result held = {.end = UPLOAD_HELD, .reason = SPAN("403 no")};
@@ -492,6 +552,8 @@ int main(void)
         CASE(test_safe__new_blobs_of_the_open_batch_flow),
         CASE(test_held__stops_later_phases_and_says_so_after_a_restart),
         CASE(test_superseded__the_clouds_version_counts),
+        CASE(test_held__of_many_names_does_not_hide_what_can_go),
+        CASE(test_retry__of_many_names_comes_back),
         CASE(test_held__ends_with_its_container),
         CASE(test_retry__comes_back_and_is_not_replaced),
         CASE(test_delete__leaves_a_tombstone_until_it_is_confirmed),
