@@ -393,6 +393,13 @@ static void adopt_delete(struct upload_out *out, struct tx *tx)
     tx->forget = !asks_running(out->cache, tx->container, tx->name);
 }
 
+/* An answer that came without an ETag: sent it is, but nothing could be fetched or checked again.
+ */
+static bool is_nameless(const struct upload_out *out)
+{
+    return out->upload.kind != UPLOAD_DELETE && !out->cloud_etag_len;
+}
+
 /* A superseded version goes, if it still is the name's: the cloud's counts, and is asked for. */
 static void end_blob(struct upload_out *out, struct tx *tx)
 {
@@ -400,7 +407,7 @@ static void end_blob(struct upload_out *out, struct tx *tx)
     struct blob *current = tx->current;
     bool is_current = current && current->record.etag == entry->row.etag;
 
-    if (is_current && !out->confirmed)
+    if (is_current && (!out->confirmed || is_nameless(out)))
         tx_unknown(tx);
     else if (is_current && entry->row.kind == UPLOAD_DELETE)
         adopt_delete(out, tx);

@@ -569,7 +569,7 @@ static void order_ended_upload(struct tx *tx, struct change *change)
     if (upload_of_container(entry))
         return;
     /* Clean only when nothing else that is still to be sent lies on the same bytes. */
-    if (tx->confirmed && blob && entry->row.kind != UPLOAD_DELETE &&
+    if (tx->confirmed && tx->ended_etag.len && blob && entry->row.kind != UPLOAD_DELETE &&
         !uploads_need_content_locked(tx->cache, tx->container, tx->name, blob->manifest))
         clean_pieces(tx, change, blob);
     drop_version(tx, change, blob);

@@ -325,6 +325,27 @@ static void test_superseded__the_clouds_version_counts(void **state)
 }
 
 /* More names wait behind a held entry of their own than are looked at in one go. */
+/* A proxy that strips the ETag: the bytes are in the cloud, under a version nobody can name. */
+static void test_confirmed__without_an_etag_is_asked_for(void **state)
+{
+    uint64_t id = ready_container("free");
+    struct blob *blob;
+
+    put(id, "free", "a", "1");
+    assert_string_equal(take_all(), "a ");
+    put(id, "free", "a", "2");
+    end_first(UPLOAD_CONFIRMED, "");
+    assert_int_equal(box_expect(box, id, "a", "2"), 0);
+    assert_string_equal(take_all(), "a ");
+    end_first(UPLOAD_CONFIRMED, "");
+    assert_int_equal(box_lookup(box, id, "a", &blob), -ENODATA);
+    assert_int_equal(cache_stats(box->cache).dirty_bytes, 0);
+    put(id, "free", "a", "3");
+    assert_string_equal(take_all(), "a ");
+    confirm_all();
+    assert_int_equal(box_expect(box, id, "a", "3"), 0);
+}
+
 static void test_held__of_many_names_does_not_hide_what_can_go(void **state)
 {
     uint64_t id = ready_container("free");
@@ -552,6 +573,7 @@ int main(void)
         CASE(test_safe__new_blobs_of_the_open_batch_flow),
         CASE(test_held__stops_later_phases_and_says_so_after_a_restart),
         CASE(test_superseded__the_clouds_version_counts),
+        CASE(test_confirmed__without_an_etag_is_asked_for),
         CASE(test_held__of_many_names_does_not_hide_what_can_go),
         CASE(test_retry__of_many_names_comes_back),
         CASE(test_held__ends_with_its_container),
