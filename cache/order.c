@@ -24,7 +24,7 @@ struct order {
     struct order *next;
     struct tx *active, *waiting, **waiting_tail;
     unsigned waiting_count, in_flight;
-    uint64_t serial, failed; /* newest queued; newest that failed */
+    uint64_t serial, agreed, failed; /* newest queued; newest decided; newest that failed */
     struct tx
         *newest; /* the queued change whose outcome `pending` is; NULL: durable state counts */
     struct blob *pending; /* NULL: nothing */
@@ -302,12 +302,22 @@ void order_queued(struct tx *tx)
 
 /* ---- the end of a change ---- */
 
+/* Changes of a name are decided one after another. So if the last one that was agreed to is not the
+ * one it rests on, that one was refused, perhaps in this very batch, without a decision or not. */
 bool order_refused(const struct tx *tx)
 {
     struct order_shard *shard = shard_of(tx->cache, tx->hash);
 
     SCOPED_LOCK(&shard->lock);
-    return tx->rests_on && tx->order->failed == tx->rests_on;
+    return tx->rests_on && (tx->order->agreed != tx->rests_on || tx->order->failed == tx->rests_on);
+}
+
+void order_agreed(const struct tx *tx)
+{
+    struct order_shard *shard = shard_of(tx->cache, tx->hash);
+
+    SCOPED_LOCK(&shard->lock);
+    tx->order->agreed = tx->serial;
 }
 
 static struct rest *take_rests(struct order *order, uint64_t serial)

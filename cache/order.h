@@ -71,7 +71,8 @@ void order_begin(struct cache *cache, uint64_t container, struct span name, uint
 /* Holding the turn: the change will be submitted next; what it makes is what the next one sees. */
 void order_queued(struct tx *tx);
 void order_leave(struct tx *tx);          /* gives the turn on */
-bool order_refused(const struct tx *tx);  /* committer: what it rests on has failed */
+bool order_refused(const struct tx *tx);  /* committer: what it rests on does not hold (N3) */
+void order_agreed(const struct tx *tx);   /* committer: it was decided, and is what it says */
 void order_ended(struct tx *tx, int err); /* committer: after publishing */
 bool order_busy(struct cache *cache, uint64_t container,
                 struct span name); /* a change is under way */

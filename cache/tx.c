@@ -503,11 +503,14 @@ static int decide_container(struct tx *tx, struct change *change)
 static int tx_decide(struct change *change)
 {
     struct tx *tx = change->arg;
+    int err;
 
     if (order_refused(tx) || (tx->parts && !parts_whole(tx->parts)))
         return -EIO;
-    return tx->container == CONTAINER_NAMES ? decide_container(tx, change)
-                                            : decide_blob(tx, change);
+    err = tx->container == CONTAINER_NAMES ? decide_container(tx, change) : decide_blob(tx, change);
+    if (!err)
+        order_agreed(tx);
+    return err;
 }
 
 static void publish_blob(struct tx *tx)
