@@ -46,6 +46,7 @@ struct tx {
     bool forget;                 /* nothing stays: no row, no tombstone */
     bool unknown;                /* and what the cloud has is not known here */
     bool drop_staged;
+    bool reuses;    /* committed blocks: bytes that may lie in the cloud only */
     bool uploads;   /* upload below counts */
     bool cancelled; /* decided: the cloud need not hear of it */
     struct upload_spec upload;

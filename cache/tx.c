@@ -324,18 +324,30 @@ static void put_manifest_row(struct tx *tx, uint64_t start, const struct row_byt
     change_put(tx->change, FAM_MANIFESTS, row_span(&key), row_span(row));
 }
 
+/* What a piece that is used again adds to the change when it is ordered. */
+static size_t restated_bytes(const struct tx *tx, struct object *object)
+{
+    return tx->reuses && object_state(object) == OBJECT_CLEAN
+               ? (size_t)object->cell_count * RESTATED_EXTENT_BYTES
+               : 0;
+}
+
 static void build_manifest(struct tx *tx)
 {
     _cleanup_(row_bytes_done) struct row_bytes row = {0};
     const struct blob *blob = tx->blob;
     enum object_state state = blob_object_state(&blob->record);
     uint64_t start = 0, at = 0;
+    size_t restated = 0;
 
     manifest_row_begin(&row);
     for (size_t i = 0; i < blob->piece_count; i++) {
         const struct piece *piece = &blob->pieces[i];
-        bool row_full = (i + 1) % MANIFEST_ROW_PIECES == 0 || i + 1 == blob->piece_count;
+        bool row_full;
 
+        restated += restated_bytes(tx, piece->object);
+        row_full = (i + 1) % MANIFEST_ROW_PIECES == 0 || i + 1 == blob->piece_count ||
+                   restated > PART_BYTES;
         manifest_row_add(&row, &(struct manifest_piece){
                                    .object = piece->object->id,
                                    .offset = piece->offset,
@@ -350,8 +362,10 @@ static void build_manifest(struct tx *tx)
         start = at;
         manifest_row_begin(&row);
         if (i + 1 < blob->piece_count &&
-            ((i + 1) % PART_PIECES == 0 || change_bytes(tx->change) > PART_BYTES))
+            ((i + 1) % PART_PIECES == 0 || change_bytes(tx->change) + restated > PART_BYTES)) {
             next_change(tx);
+            restated = 0;
+        }
     }
 }
 
@@ -440,6 +454,8 @@ static int decide_blob(struct tx *tx, struct change *change)
         return -ENOENT;
     if (tx->ask && asks_stale(tx->cache, tx->ask))
         return -ESTALE;
+    if (tx->reuses && !blob_make_whole(tx->blob))
+        return -EBUSY; /* evicted since they were found */
     if ((err = uploads_order(tx, change)) < 0)
         return err;
     asks_changed(tx->cache, tx->container, tx->name);
