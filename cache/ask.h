@@ -10,6 +10,8 @@
 
 int asks_open(struct cache *cache);
 void asks_close(struct cache *cache);
+/* The same for what that question's own answer changed: it does not overtake itself. */
+void asks_answered(struct cache *cache, uint64_t ticket, uint64_t container, struct span blob);
 #define ASK_CONTAINERS 0 /* as container: the account and name of one; asked for as their list */
 
 /* Committer thread: that name was committed or confirmed in this place of the order. */

@@ -19,6 +19,8 @@ struct action { /* one name: its new row (len 0: it goes) and the content that g
     struct span name, value;
     uint64_t manifest;
     struct object *located;
+    struct blob *blob; /* what the new row says */
+    struct order_claim claim;
     bool applied, was_there;
     char bytes[];
 };
@@ -44,34 +46,68 @@ struct batch { /* of one change */
 
 /* ---- the committer's part ---- */
 
+/* Is the name free for what the page says? What is newer here stays. A turn that ends without a
+ * change would leave no row of a blob that the cloud has: then the range must not say so. */
+static bool claim(const struct batch *batch, struct action *at)
+{
+    bool undecided;
+
+    if (asks_row_stale(batch->cache, batch->ticket, at->name) ||
+        uploads_have(batch->cache, batch->container, at->name))
+        return false;
+    at->applied =
+        order_claim(batch->cache, batch->container, at->name, at->blob, &at->claim, &undecided);
+    if (!at->applied && undecided && at->value.len && !at->was_there)
+        parts_spoil(batch->parts);
+    return at->applied;
+}
+
+static void apply(struct batch *batch, struct change *change, struct action *at)
+{
+    _cleanup_(row_bytes_done) struct row_bytes key = {0};
+
+    key_blob(&key, batch->container, at->name);
+    if (at->value.len)
+        change_put(change, FAM_BLOBS, row_span(&key), at->value);
+    else
+        change_delete(change, FAM_BLOBS, row_span(&key));
+    if (at->was_there)
+        change_delete(change, FAM_FRESH, row_span(&key));
+    if (at->manifest)
+        reaper_add(change, batch->cache, at->manifest);
+    if (at->located)
+        object_unlink_record(change, at->located);
+    asks_answered(batch->cache, batch->ticket, batch->container, at->name);
+}
+
+/* Readers find the index first, then whoever waits for the name goes on. */
+static void release(struct batch *batch, int err)
+{
+    for (struct action *at = batch->actions; at; at = at->next) {
+        if (!at->applied)
+            continue;
+        if (!err)
+            names_forget(batch->cache, batch->container, at->name);
+        order_unclaim(batch->cache, &at->claim, err);
+        at->applied = false;
+    }
+}
+
 static int batch_decide(struct change *change)
 {
     struct batch *batch = change->arg;
-    _cleanup_(row_bytes_done) struct row_bytes key = {0};
 
     if (!containers_alive_ordered(batch->cache, batch->container))
         return -ENOENT;
-    if (asks_stale(batch->cache, batch->ticket) || (batch->last && !parts_whole(batch->parts)))
+    if (asks_stale(batch->cache, batch->ticket))
         return -ESTALE;
-    for (struct action *at = batch->actions; at; at = at->next) {
-        if (asks_row_stale(batch->cache, batch->ticket, at->name) ||
-            uploads_have(batch->cache, batch->container, at->name) ||
-            order_busy(batch->cache, batch->container, at->name))
-            continue; /* ours is newer */
-        key_blob(&key, batch->container, at->name);
-        if (at->value.len)
-            change_put(change, FAM_BLOBS, row_span(&key), at->value);
-        else
-            change_delete(change, FAM_BLOBS, row_span(&key));
-        if (at->was_there)
-            change_delete(change, FAM_FRESH, row_span(&key));
-        if (at->manifest)
-            reaper_add(change, batch->cache, at->manifest);
-        if (at->located)
-            object_unlink_record(change, at->located);
-        at->applied = true;
-    }
-    return 0;
+    for (struct action *at = batch->actions; at; at = at->next)
+        if (claim(batch, at))
+            apply(batch, change, at);
+    if (!batch->last || parts_whole(batch->parts))
+        return 0;
+    release(batch, -ESTALE);
+    return -ESTALE;
 }
 
 static void batch_publish(struct change *change, uint64_t commit, int err)
@@ -79,11 +115,11 @@ static void batch_publish(struct change *change, uint64_t commit, int err)
     struct batch *batch = change->arg;
     struct action *next;
 
+    release(batch, err);
     for (struct action *at = batch->actions; at; at = next) {
         next = at->next;
-        if (at->applied && !err)
-            names_forget(batch->cache, batch->container, at->name);
         object_unref(at->located);
+        blob_unref(at->blob);
         free(at);
     }
     parts_unref(batch->parts);
@@ -137,7 +173,7 @@ static void part_next(struct compare *c)
 /* ---- comparing ---- */
 
 static int add_action(struct compare *c, struct span name, struct span value,
-                      const struct blob_row *old)
+                      const struct blob_row *new, const struct blob_row *old)
 {
     struct action *action = xcalloc(1, sizeof(*action) + name.len + value.len);
     struct batch *batch = c->batch;
@@ -166,6 +202,11 @@ static int add_action(struct compare *c, struct span name, struct span value,
         action->manifest = old->manifest;
     }
     action->was_there = old;
+    if (new)
+        action->blob = blob_new(c->page->cache, &(struct blob_parts){.container = batch->container,
+                                                                     .name = name,
+                                                                     .state = new->state,
+                                                                     .record = &new->record});
     *batch->tail = action;
     batch->tail = &action->next;
     batch->bytes += name.len + value.len + 64;
@@ -185,7 +226,7 @@ static int add_row(struct compare *c, const struct blob *row, const struct blob_
         return 0; /* a name of that kind is never the cloud's */
     learn_local_name(page->cache, contract, page->asked.wall_ns, &new.record);
     blob_row_encode(&value, &new);
-    return add_action(c, row->name.blob, row_span(&value), old);
+    return add_action(c, row->name.blob, row_span(&value), &new, old);
 }
 
 /* May what the cloud says replace this row? */
@@ -207,7 +248,7 @@ static int compare_name(struct compare *c, struct span name, const struct blob_r
         return 0; /* the version that is here */
     if (row)
         return add_row(c, row, old);
-    return add_action(c, name, SPAN(""), old); /* a tombstone too: the range says it now */
+    return add_action(c, name, SPAN(""), NULL, old); /* a tombstone too: the range says it now */
 }
 
 static bool is_prefix(const struct blob *row)

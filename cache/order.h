@@ -75,8 +75,17 @@ void order_leave(struct tx *tx);          /* gives the turn on */
 bool order_refused(const struct tx *tx);  /* committer: what it rests on does not hold (N3) */
 void order_agreed(const struct tx *tx);   /* committer: it was decided, and is what it says */
 void order_ended(struct tx *tx, int err); /* committer: after publishing */
-bool order_busy(struct cache *cache, uint64_t container,
-                struct span name); /* a change is under way */
+/* A change of a name that takes no turn (a page that was learned); committer, in decide. False:
+ * somebody has the turn, or something is queued; *undecided: that may end without a change. Else
+ * what it makes (NULL: the name is gone) is what the next one is judged on, as after order_queued
+ * and order_agreed; order_unclaim ends it. */
+struct order_claim {
+    struct order *order;
+    uint64_t hash, serial;
+};
+bool order_claim(struct cache *cache, uint64_t container, struct span name, struct blob *blob,
+                 struct order_claim *ret, bool *undecided) must_check;
+void order_unclaim(struct cache *cache, const struct order_claim *claim, int err);
 /* done when the change the tx rests on has ended; consumes the tx */
 void order_await_rest(struct tx *tx, struct completion *done);
 struct tx *tx_free(struct tx *tx);

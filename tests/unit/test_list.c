@@ -290,6 +290,50 @@ static void test_cloud__an_overtaken_page_leaves_the_changed_name_alone(void **s
     cachebox_free(box);
 }
 
+/* Somebody has the turn of a name that is not here yet and may let it go without a change. */
+static void test_cloud__a_page_that_cannot_say_a_name_is_not_taken(void **state)
+{
+    struct cachebox *box = cachebox_new(10);
+    uint64_t id = learned_container(box, "free");
+    struct name name = box_name(id, "x");
+    struct listed l = {0};
+    struct tx *tx;
+
+    cache_begin(box->cache, &name, &tx, box_done(box));
+    assert_int_equal(box_wait(box), 0);
+    assert_int_equal(learn_now(box, id, "", "", "", "w x y", NULL), -ESTALE);
+    list_from(box, &l, id, "", "", "", 100);
+    assert_int_equal(l.err, -ENODATA);
+    cache_rollback(tx, box_done(box));
+    assert_int_equal(box_wait(box), 0);
+    assert_int_equal(learn_now(box, id, "", "", "", "w x y", NULL), 0);
+    assert_string_equal(list_from(box, &l, id, "", "", "", 100), "w x y ");
+    assert_int_equal(l.err, 0);
+    list_end_done(&l.end);
+    assert_int_equal(cachebox_check(box), 0);
+    cachebox_free(box);
+}
+
+static void test_cloud__an_answer_overtaken_by_a_page_is_not_taken(void **state)
+{
+    struct cachebox *box = cachebox_new(11);
+    uint64_t id = learned_container(box, "deny");
+    struct name one = box_name(id, "x");
+    struct asked asked = cache_ask(box->cache, &one);
+    struct blob_record old = {.type = BLOB_BLOCK, .length = 7, .cloud_etag = SPAN("\"old\"")};
+    struct blob *ret = NULL;
+
+    assert_int_equal(learn_now(box, id, "", "", "", "w x@\"new\" y", NULL), 0);
+    cache_learn(box->cache, &one, &asked, &old, &ret, box_done(box));
+    assert_int_equal(box_wait(box), -ESTALE);
+    cache_ask_end(box->cache, &asked);
+    assert_int_equal(box_lookup(box, id, "x", &ret), 0);
+    assert_span_equal(blob_record(ret)->cloud_etag, "\"new\"");
+    blob_unref(ret);
+    assert_int_equal(cachebox_check(box), 0);
+    cachebox_free(box);
+}
+
 #define MANY_PREFIXES 5000
 static int count_row(void *arg, const struct list_row *row)
 {
@@ -389,6 +433,8 @@ int main(void)
         cmocka_unit_test(test_cloud__a_stub_goes_with_the_last_name_below_it),
         cmocka_unit_test(test_cloud__names_vanish_and_change_and_ours_stay),
         cmocka_unit_test(test_cloud__an_overtaken_page_leaves_the_changed_name_alone),
+        cmocka_unit_test(test_cloud__a_page_that_cannot_say_a_name_is_not_taken),
+        cmocka_unit_test(test_cloud__an_answer_overtaken_by_a_page_is_not_taken),
         cmocka_unit_test(test_cloud__a_page_of_many_long_prefixes_is_learned_in_parts),
         cmocka_unit_test(test_cloud__a_page_over_many_small_ranges_replaces_them),
     };
