@@ -22,7 +22,8 @@ struct lister {
     struct blob_row row; /* of the entry `blobs` stands at */
     struct span *staged; /* names, owned */
     size_t staged_count, staged_at;
-    struct row_bytes key, skip; /* scratch */
+    struct row_bytes key;  /* scratch */
+    struct row_bytes skip; /* where the last common prefix that was passed ends */
     unsigned rows;
     int64_t oldest; /* knowledge may not be from before */
 };
@@ -245,6 +246,14 @@ static int shows(struct lister *l, const struct candidate *c, struct list_end *r
     return stub_shows(l, c->name, ret);
 }
 
+/* Where the listing goes on when knowledge ends: it may end within a prefix that was given. */
+static struct span known_end(const struct lister *l, const struct known_until *until)
+{
+    struct span to = row_span(&until->to), skip = row_span(&l->skip);
+
+    return span_cmp(to, skip) < 0 ? skip : to;
+}
+
 static int walk(struct lister *l, const struct known_until *until,
                 int (*row)(void *arg, const struct list_row *row), void *arg, struct list_end *ret)
 {
@@ -257,13 +266,13 @@ static int walk(struct lister *l, const struct known_until *until,
             return err;
         if (l->rows == l->query->max) {
             if (beyond)
-                ret->next = span_dup(row_span(&until->to));
+                ret->next = span_dup(known_end(l, until));
             else if (c.source)
                 ret->next = span_dup(c.prefix.base ? c.prefix : c.name);
             return 0;
         }
         if (beyond)
-            return gap_at(l, l->query->prefix, row_span(&until->to), ret);
+            return gap_at(l, l->query->prefix, known_end(l, until), ret);
         if (!c.source)
             return 0;
         err = shows(l, &c, ret);

@@ -290,6 +290,27 @@ static void test_cloud__an_overtaken_page_leaves_the_changed_name_alone(void **s
     cachebox_free(box);
 }
 
+static void test_cloud__a_prefix_is_given_once_though_knowledge_ends_within_it(void **state)
+{
+    struct cachebox *box = cachebox_new(12);
+    uint64_t id = learned_container(box, "deny");
+    struct listed l = {0};
+
+    assert_int_equal(learn_now(box, id, "", "", "", "a d/a d/m", "d/n"), 0);
+    assert_string_equal(list_from(box, &l, id, "", "/", "", 100), "a d/* ");
+    assert_int_equal(l.err, -ENODATA);
+    assert_span_equal(l.end.gap.from, "d0");
+    assert_string_equal(list_from(box, &l, id, "", "/", "", 2), "a d/* ");
+    assert_int_equal(l.err, 0);
+    assert_span_equal(l.end.next, "d0");
+    assert_int_equal(learn_now(box, id, "", "/", "d0", "e/* z", NULL), 0);
+    assert_string_equal(list_from(box, &l, id, "", "/", "d0", 100), "e/* z ");
+    assert_int_equal(l.err, 0);
+    list_end_done(&l.end);
+    assert_int_equal(cachebox_check(box), 0);
+    cachebox_free(box);
+}
+
 /* Somebody has the turn of a name that is not here yet and may let it go without a change. */
 static void test_cloud__a_page_that_cannot_say_a_name_is_not_taken(void **state)
 {
@@ -433,6 +454,7 @@ int main(void)
         cmocka_unit_test(test_cloud__a_stub_goes_with_the_last_name_below_it),
         cmocka_unit_test(test_cloud__names_vanish_and_change_and_ours_stay),
         cmocka_unit_test(test_cloud__an_overtaken_page_leaves_the_changed_name_alone),
+        cmocka_unit_test(test_cloud__a_prefix_is_given_once_though_knowledge_ends_within_it),
         cmocka_unit_test(test_cloud__a_page_that_cannot_say_a_name_is_not_taken),
         cmocka_unit_test(test_cloud__an_answer_overtaken_by_a_page_is_not_taken),
         cmocka_unit_test(test_cloud__a_page_of_many_long_prefixes_is_learned_in_parts),
