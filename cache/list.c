@@ -286,23 +286,29 @@ static int walk(struct lister *l, const struct known_until *until,
 
 /* ---- a listing ---- */
 
-/* Oldest time knowledge may be from; INT64_MAX: none is needed, all names are ours. */
+/* Oldest time knowledge may be from: as the most demanding line says that a name below the prefix
+ * may fall under. INT64_MAX: none is needed, all such names are ours. */
 static int64_t oldest_allowed(struct cache *cache, const struct list_query *q,
                               const struct container *in)
 {
     const struct account *account = account_by_id(cache->conf.accounts, in->record.account);
     const struct contract *contract;
-    uint64_t fresh_ns;
+    uint64_t fresh_ns = UINT64_MAX;
+    bool cloud = false;
+    unsigned at = 0;
 
     if (!account || !in->record.in_cloud || !contract_container_in_cloud(account, in->record.name))
         return INT64_MAX;
-    contract = contract_for(account, in->record.name, q->prefix);
-    if (contract->write == WRITE_LOCAL)
+    while ((contract = contract_below(account, in->record.name, q->prefix, &at))) {
+        if (contract->write == WRITE_LOCAL)
+            continue;
+        cloud = true;
+        if (contract->fresh != FRESH_EXCLUSIVE)
+            fresh_ns = MIN(fresh_ns, contract->fresh_ns ? contract->fresh_ns : FRESH_DEFAULT_NS);
+    }
+    if (!cloud)
         return INT64_MAX;
-    if (q->offline || contract->fresh == FRESH_EXCLUSIVE)
-        return INT64_MIN;
-    fresh_ns = contract->fresh_ns ? contract->fresh_ns : FRESH_DEFAULT_NS;
-    return clock_wall_ns() - (int64_t)fresh_ns;
+    return q->offline || fresh_ns == UINT64_MAX ? INT64_MIN : clock_wall_ns() - (int64_t)fresh_ns;
 }
 
 /* How far the listing may go. 0 or -errno; -ENODATA: the gap is at `from`. */
