@@ -279,6 +279,8 @@ void upload_finish(struct cache *cache, struct upload *upload, int err)
     if (err && !entry->dropped) {
         if (!entry->queued)
             upload_enter(uploads, entry);
+        if (entry->name_next) /* what it was to build on is open again */
+            entry->name_next->row.base = ROW_BASE_FORMER;
         entry_back(uploads, entry, FAILED_RETRY_NS);
     } else {
         if (entry->queued)
@@ -308,10 +310,11 @@ static void row_published(struct change *change, uint64_t commit, int err)
     pthread_mutex_lock(&cache->uploads->lock);
     if (upload->entry->dropped) {
         upload_finish(cache, upload, 0);
-    } else {
-        if (out_of(upload)->held)
-            upload->entry->state = UPLOAD_STOPPED;
+    } else if (out_of(upload)->held) {
+        upload->entry->state = UPLOAD_STOPPED;
         upload_free(upload);
+    } else { /* its container's delete has failed after all */
+        upload_finish(cache, upload, -EIO);
     }
     pthread_mutex_unlock(&cache->uploads->lock);
     uploads_wake(cache);
@@ -357,9 +360,15 @@ static void end_held(struct cache *cache, struct upload *upload, struct span rea
 static void end_retry(struct cache *cache, struct upload *upload, uint64_t after_ns,
                       struct completion *done)
 {
+    bool dropped;
+
     pthread_mutex_lock(&cache->uploads->lock);
-    entry_back(cache->uploads, upload->entry, after_ns);
+    dropped = upload->entry->dropped;
+    if (!dropped)
+        entry_back(cache->uploads, upload->entry, after_ns);
     pthread_mutex_unlock(&cache->uploads->lock);
+    if (dropped)
+        return end_dropped(cache, upload, done);
     upload_free(upload);
     if (done)
         completion_post(done, 0);

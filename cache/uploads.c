@@ -393,7 +393,8 @@ static void take_replaced(struct tx *tx, struct change *change, struct upload_en
     STAT_INC(uploads_replaced);
 }
 
-/* A container that goes takes all its entries along: rows beyond the first go by upload_sweep. */
+/* A container that goes takes all its entries along: rows beyond the first stay until the next
+ * start finds no container for them. */
 #define CONTAINER_ROWS_MAX 4096
 static void supersede_container(struct tx *tx, struct change *change, uint64_t container)
 {
@@ -422,6 +423,15 @@ static void supersede_container(struct tx *tx, struct change *change, uint64_t c
         }
 }
 
+/* It does not go after all. */
+static void supersede_undo(struct uploads *uploads, uint64_t container)
+{
+    for (unsigned i = 0; i < UPLOAD_BUCKETS; i++)
+        for (struct upload_entry *at = uploads->names[i]; at; at = at->hash_next)
+            if (at->row.container == container)
+                at->dropped = false; /* only the oldest of a name flies */
+}
+
 /* Nothing of the container was ever sent and it is deleted: the cloud need not hear of it. */
 static bool cancel_create(struct tx *tx, struct change *change, struct upload_entry *newest)
 {
@@ -439,8 +449,8 @@ static int add_entry(struct tx *tx, struct change *change, struct upload_row *ro
     struct upload_entry *entry;
     struct upload_scope *scope;
 
-    if (uploads->count >= UPLOADS_MAX)
-        return -ENOSPC;
+    if (uploads->count >= UPLOADS_MAX && row->kind != UPLOAD_CONTAINER_DELETE)
+        return -ENOSPC; /* that one makes room, and has taken others off already */
     entry = upload_entry_new(tx->cache, cache_tick(tx->cache), row, tx->upload.contract);
     scope = upload_scope(uploads, row->account, tx->upload.contract);
     entry->row.batch = tx->upload.contract->order == ORDER_SAFE ? scope->frozen + 1 : scope->frozen;
@@ -614,9 +624,13 @@ void uploads_ended(struct tx *tx, int err)
     struct uploads *uploads = tx->cache->uploads;
     struct upload_entry *entry = tx->entry;
 
-    if (!entry && !tx->replaced && !tx->ended)
+    bool undo = err && tx->what == TX_DELETE_CONTAINER;
+
+    if (!entry && !tx->replaced && !tx->ended && !undo)
         return;
     pthread_mutex_lock(&uploads->lock);
+    if (undo)
+        supersede_undo(uploads, tx->described->record.id);
     if (entry && err) {
         entry->failed = true;
         if (entry->queued) { /* else a later change has taken it off, and frees it */
