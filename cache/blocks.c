@@ -173,11 +173,13 @@ static int resolve_committed(struct resolving *r, struct span id, struct piece *
 static int resolve_staged(struct resolving *r, struct span id, struct piece *ret)
 {
     struct staged_block block;
-    int err;
+    int err = -ENOENT;
 
-    if (!stage_find(r->tx->cache, r->tx->container, r->tx->name, id, &block))
-        return -ENOENT;
-    err = object_get(r->tx->cache, block.object, &ret->object);
+    for (unsigned i = 0; i < 2 && err == -ENOENT; i++) { /* put again between the two looks? */
+        if (!stage_find(r->tx->cache, r->tx->container, r->tx->name, id, &block))
+            return -ENOENT;
+        err = object_get(r->tx->cache, block.object, &ret->object);
+    }
     ret->offset = 0;
     ret->length = block.length;
     return err == -ENOENT ? -EIO : err; /* a staged block's object is there as long as its row */
@@ -209,7 +211,6 @@ static int resolve_all(void *arg) /* worker */
             object_unref(r->ret[k].object);
     }
     free(r->sorted);
-    free(r);
     return err;
 }
 
@@ -218,6 +219,8 @@ void tx_blocks(struct tx *tx, const struct block_ref *blocks, size_t n, struct p
 {
     struct resolving *r = xcalloc(1, sizeof(*r));
 
+    free(tx->resolving);
+    tx->resolving = r; /* the tx's: a full queue of the workers never calls resolve_all */
     *r = (struct resolving){.tx = tx, .blocks = blocks, .n = n, .ret = ret, .bad = bad};
     worker_run(tx->cache->workers, resolve_all, r, done);
 }

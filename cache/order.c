@@ -120,6 +120,7 @@ struct tx *tx_free(struct tx *tx)
     container_unref(tx->described);
     change_free(tx->change);
     parts_unref(tx->parts);
+    free(tx->resolving);
     free((char *)tx->name.base);
     free(tx);
     return NULL;
