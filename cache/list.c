@@ -380,12 +380,17 @@ int cache_list(struct cache *cache, const struct list_query *query,
                int (*row)(void *arg, const struct list_row *row), void *arg, struct list_end *ret)
 {
     struct span from = span_cmp(query->from, query->prefix) < 0 ? query->prefix : query->from;
-    struct lister l = {.cache = cache, .query = query};
+    struct list_query q = *query;
+    struct lister l = {.cache = cache, .query = &q};
     struct known_until until = {0};
     struct container *in;
     int err;
 
     *ret = (struct list_end){0};
+    if (q.prefix.len > BLOB_NAME_BYTES_MAX)
+        return 0; /* no name is that long, and no key of FAM_KNOWN has room for it */
+    if (q.delimiter.len > BLOB_NAME_BYTES_MAX)
+        q.delimiter = SPAN(""); /* likewise */
     if (cache_container_by_id(cache, query->container, &in) < 0)
         return -ENOENT;
     l.view = index_view_new(cache->index);

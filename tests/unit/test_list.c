@@ -311,6 +311,26 @@ static void test_cloud__a_prefix_is_given_once_though_knowledge_ends_within_it(v
     cachebox_free(box);
 }
 
+static void test_cloud__a_prefix_no_name_can_have_is_an_empty_list(void **state)
+{
+    struct cachebox *box = cachebox_new(13);
+    uint64_t id = learned_container(box, "deny");
+    char *text = xmalloc(40001);
+    struct listed l = {0};
+
+    memset(text, 'p', 40000);
+    text[40000] = 0;
+    assert_string_equal(list_from(box, &l, id, text, "/", "", 100), "");
+    assert_int_equal(l.err, 0);
+    assert_null(l.end.next.base);
+    assert_int_equal(learn_now(box, id, "", "", "", "a b", NULL), 0);
+    assert_string_equal(list_from(box, &l, id, "", text, "", 100), "a b ");
+    assert_int_equal(l.err, 0);
+    free(text);
+    list_end_done(&l.end);
+    cachebox_free(box);
+}
+
 /* Somebody has the turn of a name that is not here yet and may let it go without a change. */
 static void test_cloud__a_page_that_cannot_say_a_name_is_not_taken(void **state)
 {
@@ -455,6 +475,7 @@ int main(void)
         cmocka_unit_test(test_cloud__names_vanish_and_change_and_ours_stay),
         cmocka_unit_test(test_cloud__an_overtaken_page_leaves_the_changed_name_alone),
         cmocka_unit_test(test_cloud__a_prefix_is_given_once_though_knowledge_ends_within_it),
+        cmocka_unit_test(test_cloud__a_prefix_no_name_can_have_is_an_empty_list),
         cmocka_unit_test(test_cloud__a_page_that_cannot_say_a_name_is_not_taken),
         cmocka_unit_test(test_cloud__an_answer_overtaken_by_a_page_is_not_taken),
         cmocka_unit_test(test_cloud__a_page_of_many_long_prefixes_is_learned_in_parts),
