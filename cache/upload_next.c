@@ -138,6 +138,30 @@ static struct upload_entry *ready_container(const struct uploads *uploads, uint3
     return NULL;
 }
 
+/* The scope that had its turn goes behind the others: a busy one does not starve them. */
+static void scope_last(struct uploads *uploads, struct upload_scope **at)
+{
+    struct upload_scope *scope = *at;
+
+    *at = scope->next;
+    while (*at)
+        at = &(*at)->next;
+    scope->next = NULL;
+    *at = scope;
+}
+
+static struct upload_entry *ready_of_account(struct uploads *uploads, uint32_t account)
+{
+    struct upload_entry *entry;
+
+    for (struct upload_scope **at = &uploads->scopes; *at; at = &(*at)->next)
+        if ((*at)->account == account && (entry = ready_of_scope(uploads, *at))) {
+            scope_last(uploads, at);
+            return entry;
+        }
+    return NULL;
+}
+
 static struct upload_entry *take_ready(struct uploads *uploads, uint32_t account,
                                        uint64_t *retry_ns)
 {
@@ -146,9 +170,8 @@ static struct upload_entry *take_ready(struct uploads *uploads, uint32_t account
     *retry_ns = UINT64_MAX;
     delayed_back(uploads, account, retry_ns);
     entry = ready_container(uploads, account);
-    for (struct upload_scope *scope = uploads->scopes; scope && !entry; scope = scope->next)
-        if (scope->account == account)
-            entry = ready_of_scope(uploads, scope);
+    if (!entry)
+        entry = ready_of_account(uploads, account);
     if (!entry)
         return NULL;
     line_remove(entry);

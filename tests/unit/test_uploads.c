@@ -346,6 +346,22 @@ static void test_confirmed__without_an_etag_is_asked_for(void **state)
     assert_int_equal(box_expect(box, id, "a", "3"), 0);
 }
 
+static void test_scopes__take_turns(void **state)
+{
+    uint64_t safe = ready_container("safe"), other = ready_container("free");
+
+    put(safe, "safe", "a", "1");
+    put(safe, "safe", "b", "1");
+    put(safe, "safe", "c", "1");
+    put(other, "free", "x", "1");
+    put(other, "free", "y", "1");
+    take_all();
+    assert_int_equal(out_count, 5);
+    for (unsigned i = 0; i + 1 < 4; i++) /* not one scope after another */
+        assert_true(out[i]->name.container != out[i + 1]->name.container);
+    confirm_all();
+}
+
 static void test_held__of_many_names_does_not_hide_what_can_go(void **state)
 {
     uint64_t id = ready_container("free");
@@ -574,6 +590,7 @@ int main(void)
         CASE(test_held__stops_later_phases_and_says_so_after_a_restart),
         CASE(test_superseded__the_clouds_version_counts),
         CASE(test_confirmed__without_an_etag_is_asked_for),
+        CASE(test_scopes__take_turns),
         CASE(test_held__of_many_names_does_not_hide_what_can_go),
         CASE(test_retry__of_many_names_comes_back),
         CASE(test_held__ends_with_its_container),
