@@ -466,6 +466,22 @@ static int decide_blob(struct tx *tx, struct change *change)
     return 0;
 }
 
+/* Ranges, stubs and times of a container that goes: no learned page is applied to it any more. */
+static void forget_knowledge(struct change *change, uint64_t container)
+{
+    static const enum known_kind kinds[] = {KNOWN_RANGE, KNOWN_STUB};
+    _cleanup_(row_bytes_done) struct row_bytes from = {0}, to = {0};
+
+    for (unsigned i = 0; i < countof(kinds); i++) {
+        key_known(&from, kinds[i], container, SPAN(""), SPAN(""), SPAN(""));
+        key_known(&to, kinds[i], container + 1, SPAN(""), SPAN(""), SPAN(""));
+        change_delete_range(change, FAM_KNOWN, row_span(&from), row_span(&to));
+    }
+    key_blob(&from, container, SPAN(""));
+    key_blob(&to, container + 1, SPAN(""));
+    change_delete_range(change, FAM_FRESH, row_span(&from), row_span(&to));
+}
+
 static void drop_container(struct tx *tx, struct change *change)
 {
     _cleanup_(row_bytes_done) struct row_bytes key = {0};
@@ -473,6 +489,7 @@ static void drop_container(struct tx *tx, struct change *change)
 
     containers_order_gone(tx->cache, id, true);
     reaper_add_container(change, tx->cache, id);
+    forget_knowledge(change, id);
     if (tx->uploads && !tx->cancelled)
         return;
     tx->forget = true;

@@ -3,6 +3,8 @@
 #include "tests/unit/unit.h"
 
 #include "base/clock.h"
+#include "cache/internal.h"
+#include "cache/record.h"
 #include "tests/support/cachebox.h"
 
 static _Atomic int64_t ahead_ns;
@@ -270,6 +272,39 @@ static void test_learn__a_container_made_again_is_not_the_one_that_was_asked_for
     cachebox_free(box);
 }
 
+static unsigned known_rows(struct cachebox *box)
+{
+    struct index_iter *iter =
+        index_iter_new(box->cache->index, NULL, FAM_KNOWN, SPAN(""), SPAN(""));
+    unsigned n = 0;
+
+    for (; index_iter_valid(iter); index_iter_next(iter))
+        n++;
+    index_iter_free(iter);
+    return n;
+}
+
+static void test_learn__what_was_known_of_a_container_goes_with_it(void **state)
+{
+    struct cachebox *box = cachebox_new(10);
+    uint64_t id = container_in_cloud(box, "deny");
+    struct name all = {0}, inside = {.container = id};
+    struct list_gap gap = {id, SPAN(""), SPAN("/"), SPAN("")};
+    struct asked asked = cache_ask(box->cache, &inside);
+
+    cache_learn_list(box->cache, &gap, &asked, &(struct learned_row){SPAN("d/"), NULL}, 1,
+                     (struct span){NULL, 0}, box_done(box));
+    assert_int_equal(box_wait(box), 0);
+    cache_ask_end(box->cache, &asked);
+    assert_int_equal(known_rows(box), 2);
+    asked = cache_ask(box->cache, &all);
+    assert_int_equal(learn_gone(box, "deny", &asked), 0);
+    cache_ask_end(box->cache, &asked);
+    assert_int_equal(known_rows(box), 0);
+    assert_int_equal(cachebox_check(box), 0);
+    cachebox_free(box);
+}
+
 /* Whoever comes first in the order: nothing that is acknowledged is lost. */
 static void test_learn__a_container_that_vanished_stays_when_a_put_comes_first(void **state)
 {
@@ -308,6 +343,7 @@ int main(void)
         cmocka_unit_test_setup(test_learn__never_overrides_what_waits_for_the_cloud, setup),
         cmocka_unit_test_setup(
             test_learn__a_container_that_vanished_goes_unless_it_holds_unsent_blobs, setup),
+        cmocka_unit_test_setup(test_learn__what_was_known_of_a_container_goes_with_it, setup),
         cmocka_unit_test_setup(test_learn__a_container_that_vanished_stays_with_what_is_only_here,
                                setup),
         cmocka_unit_test_setup(test_learn__a_container_made_again_is_not_the_one_that_was_asked_for,
