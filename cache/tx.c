@@ -36,6 +36,18 @@ struct tick_hook {
     uint64_t covered;
 };
 
+/* In commit order the row only rises, whoever was built first. */
+static void tick_order(struct change_hook *base, struct change *change)
+{
+    struct tick_hook *hook = container_of(base, struct tick_hook, hook);
+    _cleanup_(row_bytes_done) struct row_bytes value = {0};
+
+    hook->covered = MAX(hook->covered, hook->cache->tick_ordered);
+    hook->cache->tick_ordered = hook->covered;
+    meta_u64_encode(&value, hook->covered);
+    change_put(change, FAM_META, META_TICK, row_span(&value));
+}
+
 static void tick_covered(struct change_hook *base, int err)
 {
     struct tick_hook *hook = container_of(base, struct tick_hook, hook);
@@ -49,17 +61,14 @@ static void tick_covered(struct change_hook *base, int err)
 
 void tick_cover(struct change *change, struct cache *cache, uint64_t tick)
 {
-    _cleanup_(row_bytes_done) struct row_bytes value = {0};
     struct tick_hook *hook;
 
     if (tick <= atomic_load(&cache->tick_durable))
         return;
     hook = xcalloc(1, sizeof(*hook));
-    hook->hook.end = tick_covered;
+    hook->hook = (struct change_hook){.order = tick_order, .end = tick_covered};
     hook->cache = cache;
     hook->covered = tick + TICK_RANGE;
-    meta_u64_encode(&value, hook->covered);
-    change_put(change, FAM_META, META_TICK, row_span(&value));
     change_add_hook(change, &hook->hook);
 }
 
