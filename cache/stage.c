@@ -669,6 +669,7 @@ static int load_row(struct cache *cache, struct span key, struct span value)
     struct staged_row row;
     uint64_t container, generation;
     struct span blob, id;
+    struct container *in;
     struct staged *staged;
     struct stage *stage;
     bool found;
@@ -677,6 +678,9 @@ static int load_row(struct cache *cache, struct span key, struct span value)
     if (key_staged_decode(key, &container, &blob, &generation, &id) < 0 ||
         staged_row_decode(value, &row) < 0 || id.len > BLOCK_ID_BYTES_MAX)
         return -EBADMSG;
+    if (cache_container_by_id(cache, container, &in) < 0)
+        return 0; /* deleted; the reaper is at it */
+    container_unref(in);
     stage = find(cache, container, blob);
     if (stage && stage->generation > generation)
         return 0; /* dropped; the reaper is at it */
