@@ -40,8 +40,9 @@ struct candidate {
 static struct span common_prefix(const struct lister *l, struct span name)
 {
     struct span rest = span_skip(name, l->query->prefix.len), delimiter = l->query->delimiter;
-    const char *hit =
-        delimiter.len ? memmem(rest.base, rest.len, delimiter.base, delimiter.len) : NULL;
+    const char *hit = delimiter.len && rest.base
+                          ? memmem(rest.base, rest.len, delimiter.base, delimiter.len)
+                          : NULL;
 
     if (!hit)
         return (struct span){NULL, 0};
