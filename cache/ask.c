@@ -35,41 +35,83 @@ static struct span span_dup(struct span s)
 
 static void ask_free(struct ask *ask)
 {
-    for (size_t i = 0; i < ask->changed_count; i++)
+    for (size_t i = 0; i < ask->changed_room; i++)
         free((char *)ask->changed[i].base);
     free(ask->changed);
     free((char *)ask->blob.base);
     free(ask);
 }
 
+/* ---- names changed since a listing was asked for: open addressing, half full at most ---- */
+
+static uint64_t name_hash(struct span name)
+{
+    uint64_t h = 0xCBF29CE484222325ULL;
+
+    for (size_t i = 0; i < name.len; i++)
+        h = (h ^ (uint8_t)name.base[i]) * 0x100000001B3ULL;
+    return h ^ (h >> 32);
+}
+
+static struct span *changed_slot(const struct ask *ask, struct span name)
+{
+    size_t at = name_hash(name) & (ask->changed_room - 1);
+
+    while (ask->changed[at].base && !span_eq(ask->changed[at], name))
+        at = (at + 1) & (ask->changed_room - 1);
+    return &ask->changed[at];
+}
+
+static void changed_grow(struct ask *ask)
+{
+    struct span *old = ask->changed;
+    size_t room = ask->changed_room;
+
+    ask->changed_room = room ? room * 2 : 16;
+    ask->changed = xcalloc(ask->changed_room, sizeof(*ask->changed));
+    for (size_t i = 0; i < room; i++)
+        if (old[i].base)
+            *changed_slot(ask, old[i]) = old[i];
+    free(old);
+}
+
 static void listing_changed(struct ask *ask, struct span blob)
 {
+    struct span *slot;
+
     if (ask->stale)
+        return;
+    if (ask->changed_count * 2 >= ask->changed_room)
+        changed_grow(ask);
+    slot = changed_slot(ask, blob);
+    if (slot->base)
         return;
     if (ask->changed_count == ASK_CHANGED_MAX) {
         ask->stale = true;
         return;
     }
-    if (ask->changed_count == ask->changed_room) {
-        ask->changed_room = ask->changed_room ? ask->changed_room * 2 : 16;
-        ask->changed = xrealloc(ask->changed, ask->changed_room * sizeof(*ask->changed));
-    }
-    ask->changed[ask->changed_count++] = span_dup(blob);
+    *slot = span_dup(blob);
+    ask->changed_count++;
 }
 
-void asks_changed(struct cache *cache, uint64_t container, struct span blob)
+void asks_answered(struct cache *cache, uint64_t ticket, uint64_t container, struct span blob)
 {
     struct asks *asks = cache->asks;
 
     SCOPED_LOCK(&asks->lock);
     for (struct ask *ask = *bucket_of(asks, container); ask; ask = ask->next) {
-        if (ask->container != container)
+        if (ask->container != container || ask->ticket == ticket)
             continue;
         if (!ask->blob.len)
             listing_changed(ask, blob);
         else if (span_eq(ask->blob, blob))
             ask->stale = true;
     }
+}
+
+void asks_changed(struct cache *cache, uint64_t container, struct span blob)
+{
+    asks_answered(cache, 0, container, blob);
 }
 
 static struct ask *find(struct asks *asks, uint64_t ticket)
@@ -98,10 +140,16 @@ bool asks_row_stale(struct cache *cache, uint64_t ticket, struct span blob)
     ask = find(cache->asks, ticket);
     if (!ask || ask->stale)
         return true;
-    for (size_t i = 0; i < ask->changed_count; i++)
-        if (span_eq(ask->changed[i], blob))
-            return true;
-    return false;
+    return ask->changed_count && changed_slot(ask, blob)->base;
+}
+
+uint64_t asks_container(struct cache *cache, uint64_t ticket)
+{
+    struct ask *ask;
+
+    SCOPED_LOCK(&cache->asks->lock);
+    ask = find(cache->asks, ticket);
+    return ask ? ask->container : ASK_CONTAINERS;
 }
 
 bool asks_running(struct cache *cache, uint64_t container, struct span blob)

@@ -10,6 +10,8 @@
 
 int asks_open(struct cache *cache);
 void asks_close(struct cache *cache);
+/* The same for what that question's own answer changed: it does not overtake itself. */
+void asks_answered(struct cache *cache, uint64_t ticket, uint64_t container, struct span blob);
 #define ASK_CONTAINERS 0 /* as container: the account and name of one; asked for as their list */
 
 /* Committer thread: that name was committed or confirmed in this place of the order. */
@@ -17,6 +19,8 @@ void asks_changed(struct cache *cache, uint64_t container, struct span blob);
 /* Did anything happen to what was asked for? Of a listing: to that name. */
 bool asks_stale(struct cache *cache, uint64_t ticket);
 bool asks_row_stale(struct cache *cache, uint64_t ticket, struct span blob);
+/* The id it was asked under; ASK_CONTAINERS: by name only. */
+uint64_t asks_container(struct cache *cache, uint64_t ticket);
 /* Is any question under way whose answer could speak of that name? */
 bool asks_running(struct cache *cache, uint64_t container, struct span blob);
 

@@ -1,6 +1,7 @@
 /* cache/blocks.c - block lists: client ids to pieces (Put Block List) and back (Get Block List).
  * Blocks of the committed list come from the version's ids in memory, else from its manifest rows;
  * uncommitted ones from stage.c. */
+#include "cache/content.h"
 #include "cache/names.h"
 #include "cache/order.h"
 #include "cache/stage.h"
@@ -73,6 +74,39 @@ static int committed_of(struct cache *cache, const struct blob *blob, struct com
     return 0;
 }
 
+/* ---- content that is used again (design 3: it is made whole, durable and dirty first) ---- */
+
+/* Clean extents may have been evicted, or filled and never flushed. */
+static bool object_whole(struct object *object, uint64_t *devices)
+{
+    SCOPED_LOCK(&object->lock);
+    for (unsigned i = 0; i < object->cell_count; i++) {
+        const struct cell *cell = object->cells[i];
+        unsigned units;
+
+        if (!cell)
+            return false;
+        units = (cell->extent.length + UNIT_BYTES - 1) / UNIT_BYTES;
+        if (cell->extent.present != (units == 64 ? UINT64_MAX : (1ULL << units) - 1))
+            return false;
+        *devices |= 1ULL << cell->extent.at.device;
+    }
+    return true;
+}
+
+bool blob_make_whole(struct blob *blob)
+{
+    uint64_t devices = 0;
+
+    for (size_t i = 0; i < blob->piece_count; i++)
+        if (!object_whole(blob->pieces[i].object, &devices))
+            return false;
+    for (unsigned device = 0; devices; device++, devices >>= 1)
+        if (devices & 1)
+            commit_wrote(blob->cache->committer, device);
+    return true;
+}
+
 /* ---- Put Block List ---- */
 
 struct by_id { /* committed blocks, sorted */
@@ -116,6 +150,7 @@ static int resolve_committed(struct resolving *r, struct span id, struct piece *
 {
     size_t low = 0, high = r->sorted_count;
     const struct piece *piece;
+    uint64_t devices = 0;
 
     while (low < high) {
         size_t middle = (low + high) / 2;
@@ -128,6 +163,9 @@ static int resolve_committed(struct resolving *r, struct span id, struct piece *
     if (low == r->sorted_count || !span_eq(r->sorted[low].id, id))
         return -ENOENT;
     piece = &r->tx->current->pieces[r->sorted[low].index];
+    if (!object_whole(piece->object, &devices))
+        return -ENODATA;
+    r->tx->reuses = true;
     *ret = (struct piece){object_ref(piece->object), piece->offset, piece->length};
     return 0;
 }
@@ -135,11 +173,13 @@ static int resolve_committed(struct resolving *r, struct span id, struct piece *
 static int resolve_staged(struct resolving *r, struct span id, struct piece *ret)
 {
     struct staged_block block;
-    int err;
+    int err = -ENOENT;
 
-    if (!stage_find(r->tx->cache, r->tx->container, r->tx->name, id, &block))
-        return -ENOENT;
-    err = object_get(r->tx->cache, block.object, &ret->object);
+    for (unsigned i = 0; i < 2 && err == -ENOENT; i++) { /* put again between the two looks? */
+        if (!stage_find(r->tx->cache, r->tx->container, r->tx->name, id, &block))
+            return -ENOENT;
+        err = object_get(r->tx->cache, block.object, &ret->object);
+    }
     ret->offset = 0;
     ret->length = block.length;
     return err == -ENOENT ? -EIO : err; /* a staged block's object is there as long as its row */
@@ -171,7 +211,6 @@ static int resolve_all(void *arg) /* worker */
             object_unref(r->ret[k].object);
     }
     free(r->sorted);
-    free(r);
     return err;
 }
 
@@ -180,6 +219,8 @@ void tx_blocks(struct tx *tx, const struct block_ref *blocks, size_t n, struct p
 {
     struct resolving *r = xcalloc(1, sizeof(*r));
 
+    free(tx->resolving);
+    tx->resolving = r; /* the tx's: a full queue of the workers never calls resolve_all */
     *r = (struct resolving){.tx = tx, .blocks = blocks, .n = n, .ret = ret, .bad = bad};
     worker_run(tx->cache->workers, resolve_all, r, done);
 }

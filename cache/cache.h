@@ -205,8 +205,9 @@ struct block_ref {
 };
 #define BLOCKS_COMMITTED_MAX 50000
 #define BLOCKS_STAGED_MAX    100000
-/* Block list -> pieces (ret has n places; a reference each). -ENOENT: entry *bad. 50 000 take about
- * 100 ms, on a worker. */
+/* Block list -> pieces (ret has n places; a reference each). -ENOENT: entry *bad; -ENODATA: entry *bad
+ * is a committed block whose bytes are in the cloud only: read the blob, then again. 50 000 take
+ * about 100 ms, on a worker. */
 void tx_blocks(struct tx *tx, const struct block_ref *blocks, size_t n, struct piece *ret, size_t *bad,
                struct completion *done);
 /* Puts a version. Fills in record->etag and record->modified_ns (and created_ns when 0). Takes one

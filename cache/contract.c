@@ -60,13 +60,17 @@ const struct contract *contract_by_id(const struct account *account, uint32_t id
     return NULL;
 }
 
-/* Can the pattern match some text that starts with container and '/'? *all: it matches every one.
- */
-static bool matches_inside(struct span pattern, struct span container, bool *all)
+/* Can the pattern match some name of the container that starts with prefix? *all: it matches every
+ * one. */
+static bool matches_below(struct span pattern, struct span container, struct span prefix, bool *all)
 {
+    size_t len = container.len + 1 + prefix.len;
+
     *all = false;
-    for (size_t i = 0; i <= container.len; i++) {
-        char c = i < container.len ? container.base[i] : '/';
+    for (size_t i = 0; i < len; i++) {
+        char c = i < container.len    ? container.base[i]
+                 : i == container.len ? '/'
+                                      : prefix.base[i - container.len - 1];
 
         if (i >= pattern.len)
             return false;
@@ -78,19 +82,47 @@ static bool matches_inside(struct span pattern, struct span container, bool *all
         if (pattern.base[i] != c)
             return false;
     }
-    *all = pattern.len == container.len + 2 && pattern.base[pattern.len - 1] == '*';
+    *all = pattern.len == len + 1 && pattern.base[len] == '*';
     return true;
+}
+
+const struct contract *contract_below(const struct account *account, struct span container,
+                                      struct span prefix, unsigned *at)
+{
+    bool all = false;
+
+    while (*at < account->contract_count) {
+        const struct contract *contract = &account->contracts[(*at)++];
+
+        if (!matches_below(contract->pattern, container, prefix, &all))
+            continue;
+        if (all)
+            *at = account->contract_count; /* none behind it is the first to match */
+        return contract;
+    }
+    return NULL;
 }
 
 bool contract_container_in_cloud(const struct account *account, struct span container)
 {
-    bool all = false;
+    const struct contract *contract;
+    unsigned at = 0;
 
     if (account_is_local(account))
         return false;
-    for (unsigned i = 0; i < account->contract_count && !all; i++)
-        if (matches_inside(account->contracts[i].pattern, container, &all) &&
-            account->contracts[i].write != WRITE_LOCAL)
+    while ((contract = contract_below(account, container, SPAN(""), &at)))
+        if (contract->write != WRITE_LOCAL)
+            return true;
+    return false;
+}
+
+bool contract_container_holds_local(const struct account *account, struct span container)
+{
+    const struct contract *contract;
+    unsigned at = 0;
+
+    while ((contract = contract_below(account, container, SPAN(""), &at)))
+        if (contract->write == WRITE_LOCAL)
             return true;
     return false;
 }

@@ -83,8 +83,14 @@ const struct contract *contract_for(const struct account *account, struct span c
                                     struct span blob);
 /* Of that account only; NULL: the configuration has changed since it was written down. */
 const struct contract *contract_by_id(const struct account *account, uint32_t id);
+/* Lines that can be the first to match a name of the container that starts with prefix, in order;
+ * *at starts at 0. NULL: no more. */
+const struct contract *contract_below(const struct account *account, struct span container,
+                                      struct span prefix, unsigned *at);
 /* Does a line that can match inside the container send anything to the cloud? (design section 5) */
 bool contract_container_in_cloud(const struct account *account, struct span container);
+/* Does one that can match inside keep blobs that exist nowhere else? */
+bool contract_container_holds_local(const struct account *account, struct span container);
 /* Patterns without '/' match the last segment. */
 bool contract_is_marker(const struct contract *contract, struct span blob);
 

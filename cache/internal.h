@@ -43,6 +43,7 @@ struct cache {
     struct content *content;
     _Atomic uint64_t tick;         /* newest given out, see cache_tick */
     _Atomic uint64_t tick_durable; /* what META_TICK says on the devices */
+    uint64_t tick_ordered;         /* and in commit order; committer thread */
     bool serving;
     _Atomic bool closing;
     pthread_mutex_t jobs_lock;

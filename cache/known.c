@@ -7,6 +7,8 @@
 
 #include "cache/names.h"
 
+#define KNOWN_COVERED_MAX                                                                          \
+    64 /* ranges of before that go one by one; more: by one entry, so that a change stays small */
 #define KNOWN_PREFIXES_MAX                                                                         \
     64 /* shorter prefixes tried: one per '/' of the asked one, and the empty one */
 
@@ -23,7 +25,6 @@ void span_after_prefix(struct span s, struct row_bytes *ret)
 /* ---- one (prefix, delimiter) ---- */
 
 struct range_at {
-    bool found;
     struct row_bytes from, to;
     bool to_end;
     int64_t as_of_ns;
@@ -50,56 +51,45 @@ static int read_range(struct index_iter *iter, struct range_at *ret)
     row_add(&ret->to, row.to.base, row.to.len);
     ret->to_end = row.to_end;
     ret->as_of_ns = row.as_of_ns;
-    ret->found = true;
     return 0;
 }
 
-/* The last range that begins at or before `at`. There are few per prefix: pages of one listing. */
-static int range_before(struct cache *cache, const struct index_view *view, uint64_t container,
-                        struct span prefix, struct span delimiter, struct span at,
-                        struct range_at *ret)
-{
-    _cleanup_(row_bytes_done) struct row_bytes lower = {0}, upper = {0};
-    struct index_iter *iter;
-    int err = 0;
-
-    key_known(&lower, KNOWN_RANGE, container, prefix, delimiter, SPAN(""));
-    key_known(&upper, KNOWN_RANGE, container, prefix, delimiter, at);
-    row_add(&upper, "", 1); /* `at` itself too */
-    iter = index_iter_new(cache->index, view, FAM_KNOWN, row_span(&lower), row_span(&upper));
-    for (; !err && index_iter_valid(iter); index_iter_next(iter))
-        err = read_range(iter, ret);
-    if (!err)
-        err = index_iter_err(iter);
-    index_iter_free(iter);
-    return err;
-}
-
-/* Follows ranges that touch, as far as they are fresh. */
+/* Follows ranges that touch, as far as they are fresh: they stand in order and never overlap (L4).
+ */
 static int known_in(struct cache *cache, const struct index_view *view, uint64_t container,
                     struct span prefix, struct span delimiter, struct span from, int64_t oldest_ns,
                     struct known_until *ret)
 {
-    _cleanup_(row_bytes_done) struct row_bytes at = {0};
+    _cleanup_(row_bytes_done) struct row_bytes lower = {0}, upper = {0}, at = {0};
     _cleanup_(range_done) struct range_at range = {0};
-    int err;
+    int64_t now = clock_wall_ns();
+    struct index_iter *iter;
+    int err = 0, known = 0;
 
     row_add(&at, from.base, from.len);
-    for (;;) {
-        range.found = false;
-        err = range_before(cache, view, container, prefix, delimiter, row_span(&at), &range);
-        if (err)
-            return err;
-        if (!range.found || range.as_of_ns < oldest_ns || range.as_of_ns > clock_wall_ns() ||
-            (!range.to_end && span_cmp(row_span(&range.to), row_span(&at)) <= 0))
-            return span_cmp(row_span(&at), from) > 0;
+    key_known(&lower, KNOWN_RANGE, container, prefix, delimiter, SPAN(""));
+    span_after_prefix(row_span(&lower), &upper);
+    iter = index_iter_new(cache->index, view, FAM_KNOWN, row_span(&lower), row_span(&upper));
+    for (; !err && index_iter_valid(iter); index_iter_next(iter)) {
+        err = read_range(iter, &range);
+        if (err || span_cmp(row_span(&range.from), row_span(&at)) > 0)
+            break;
+        if (!range.to_end && span_cmp(row_span(&range.to), row_span(&at)) <= 0)
+            continue;
+        if (range.as_of_ns < oldest_ns || range.as_of_ns > now)
+            break;
+        known = 1;
         ret->to_end = range.to_end;
         ret->to.used = at.used = 0;
         row_add(&ret->to, range.to.base, range.to.used);
         row_add(&at, range.to.base, range.to.used);
         if (range.to_end)
-            return 1;
+            break;
     }
+    if (!err)
+        err = index_iter_err(iter);
+    index_iter_free(iter);
+    return err ? err : known;
 }
 
 int known_from(struct cache *cache, const struct index_view *view, uint64_t container,
@@ -164,6 +154,12 @@ struct range_put {
     struct span prefix, delimiter, from, to;
 };
 
+static bool range_within(const struct range_put *put, const struct range_at *old)
+{
+    return span_cmp(row_span(&old->from), put->from) >= 0 &&
+           (!put->to.base || (!old->to_end && span_cmp(row_span(&old->to), put->to) <= 0));
+}
+
 /* What is left of a range when [from, to) is taken out of it. */
 static void cut_range(const struct range_put *put, const struct range_at *old)
 {
@@ -195,6 +191,7 @@ int known_put(struct cache *cache, struct change *change, uint64_t container, st
     _cleanup_(row_bytes_done) struct row_bytes lower = {0}, upper = {0};
     _cleanup_(range_done) struct range_at old = {0};
     struct index_iter *iter;
+    unsigned covered = 0;
     int err = 0;
 
     key_known(&lower, KNOWN_RANGE, container, prefix, delimiter, SPAN(""));
@@ -204,8 +201,14 @@ int known_put(struct cache *cache, struct change *change, uint64_t container, st
     iter = index_iter_new(cache->index, NULL, FAM_KNOWN, row_span(&lower), row_span(&upper));
     for (; !err && index_iter_valid(iter); index_iter_next(iter)) {
         err = read_range(iter, &old);
-        if (!err)
-            cut_range(&put, &old);
+        if (err)
+            break;
+        if (range_within(&put, &old) && ++covered >= KNOWN_COVERED_MAX) {
+            if (covered == KNOWN_COVERED_MAX) /* this one and all that begin up to `to` */
+                change_delete_range(change, FAM_KNOWN, index_iter_key(iter), row_span(&upper));
+            continue;
+        }
+        cut_range(&put, &old);
     }
     if (!err)
         err = index_iter_err(iter);
@@ -213,5 +216,33 @@ int known_put(struct cache *cache, struct change *change, uint64_t container, st
     if (!err)
         put_range(change, container, prefix, delimiter, from,
                   &(struct known_row){.to_end = !to.base, .to = to, .as_of_ns = as_of_ns});
+    return err;
+}
+
+int known_forget(struct cache *cache, struct change *change, uint64_t container, struct span name)
+{
+    _cleanup_(row_bytes_done) struct row_bytes lower = {0}, upper = {0};
+    struct index_iter *iter;
+    int err = 0;
+
+    key_known(&lower, KNOWN_RANGE, container, SPAN(""), SPAN(""), SPAN(""));
+    key_known(&upper, KNOWN_RANGE, container + 1, SPAN(""), SPAN(""), SPAN(""));
+    iter = index_iter_new(cache->index, NULL, FAM_KNOWN, row_span(&lower), row_span(&upper));
+    for (; !err && index_iter_valid(iter); index_iter_next(iter)) {
+        struct span prefix, delimiter, from;
+        enum known_kind kind;
+        struct known_row row;
+        uint64_t in;
+
+        err = key_known_decode(index_iter_key(iter), &kind, &in, &prefix, &delimiter, &from);
+        if (!err)
+            err = known_row_decode(index_iter_value(iter), &row);
+        if (!err && span_starts(name, prefix) && span_cmp(from, name) <= 0 &&
+            (row.to_end || span_cmp(name, row.to) < 0))
+            change_delete(change, FAM_KNOWN, index_iter_key(iter));
+    }
+    if (!err)
+        err = index_iter_err(iter);
+    index_iter_free(iter);
     return err;
 }

@@ -6,6 +6,7 @@
 #include "cache/ask.h"
 #include "cache/names.h"
 #include "cache/order.h"
+#include "cache/stage.h"
 #include "cache/uploads.h"
 #include "cache/metrics.h"
 
@@ -255,6 +256,42 @@ static void learn_container_new(struct learn *l)
     commit_container(l, &record);
 }
 
+/* Is it the container that was asked for? One deleted and made again meanwhile has another id. */
+static bool is_another(struct learn *l, const struct container *old)
+{
+    uint64_t id = asks_container(l->cache, l->asked.ticket);
+
+    return id != ASK_CONTAINERS && id != old->record.id;
+}
+
+/* Acknowledged blobs or blocks that exist nowhere but here? */
+static bool holds_ours(struct learn *l, const struct container *old)
+{
+    const struct account *account = account_by_id(l->cache->conf.accounts, l->account);
+
+    return stage_any_in(l->cache, old->record.id) ||
+           (account && contract_container_holds_local(account, old->record.name));
+}
+
+static void learn_container_absent(struct learn *l, struct container *old)
+{
+    struct container_record record;
+
+    if (!old || !old->record.in_cloud || uploads_have_container(l->cache, old->record.id))
+        return let_go(l); /* not there; or what is queued for it will say so itself */
+    if (is_another(l, old))
+        return refuse(l);
+    record = old->record;
+    if (holds_ours(l, old)) {
+        record.in_cloud = false;
+        return commit_container(l, &record);
+    }
+    tx_forget(l->tx);
+    l->tx->ask = l->asked.ticket;
+    l->step.fn = committed;
+    cache_commit(l->tx, &l->step);
+}
+
 static void container_begun(struct completion *done)
 {
     struct learn *l = container_of(done, struct learn, step);
@@ -270,12 +307,7 @@ static void container_begun(struct completion *done)
         return refuse(l);
     if (l->described)
         return old ? learn_container_known(l, old) : learn_container_new(l);
-    if (!old || !old->record.in_cloud || uploads_have_container(l->cache, old->record.id))
-        return let_go(l); /* not there; or what is queued for it will say so itself */
-    tx_forget(l->tx);
-    l->tx->ask = l->asked.ticket;
-    l->step.fn = committed;
-    cache_commit(l->tx, &l->step);
+    learn_container_absent(l, old);
 }
 
 void cache_learn_container(struct cache *cache, uint32_t account, struct span name,

@@ -7,16 +7,20 @@
 #include "cache/learn.h"
 #include "cache/names.h"
 #include "cache/order.h"
+#include "cache/parts.h"
 #include "cache/uploads.h"
 #include "cache/metrics.h"
 
-#define ACTIONS_BYTES (CHANGE_BYTES_MAX / 4)
+#define ACTIONS_BYTES (CHANGE_BYTES_MAX / 4) /* decide appends what they come to */
+#define BUILT_BYTES   (CHANGE_BYTES_MAX / 2) /* a change of a page that is built so far goes */
 
 struct action { /* one name: its new row (len 0: it goes) and the content that goes */
     struct action *next;
     struct span name, value;
     uint64_t manifest;
     struct object *located;
+    struct blob *blob; /* what the new row says */
+    struct order_claim claim;
     bool applied, was_there;
     char bytes[];
 };
@@ -36,38 +40,74 @@ struct batch { /* of one change */
     uint64_t container, ticket;
     struct action *actions, **tail;
     size_t bytes;
+    struct parts *parts;
+    bool last; /* the range is in it */
 };
 
 /* ---- the committer's part ---- */
 
+/* Is the name free for what the page says? What is newer here stays. A turn that ends without a
+ * change would leave no row of a blob that the cloud has: then the range must not say so. */
+static bool claim(const struct batch *batch, struct action *at)
+{
+    bool undecided;
+
+    if (asks_row_stale(batch->cache, batch->ticket, at->name) ||
+        uploads_have(batch->cache, batch->container, at->name))
+        return false;
+    at->applied =
+        order_claim(batch->cache, batch->container, at->name, at->blob, &at->claim, &undecided);
+    if (!at->applied && undecided && at->value.len && !at->was_there)
+        parts_spoil(batch->parts);
+    return at->applied;
+}
+
+static void apply(struct batch *batch, struct change *change, struct action *at)
+{
+    _cleanup_(row_bytes_done) struct row_bytes key = {0};
+
+    key_blob(&key, batch->container, at->name);
+    if (at->value.len)
+        change_put(change, FAM_BLOBS, row_span(&key), at->value);
+    else
+        change_delete(change, FAM_BLOBS, row_span(&key));
+    if (at->was_there)
+        change_delete(change, FAM_FRESH, row_span(&key));
+    if (at->manifest)
+        reaper_add(change, batch->cache, at->manifest);
+    if (at->located)
+        object_unlink_record(change, at->located);
+    asks_answered(batch->cache, batch->ticket, batch->container, at->name);
+}
+
+/* Readers find the index first, then whoever waits for the name goes on. */
+static void release(struct batch *batch, int err)
+{
+    for (struct action *at = batch->actions; at; at = at->next) {
+        if (!at->applied)
+            continue;
+        if (!err)
+            names_forget(batch->cache, batch->container, at->name);
+        order_unclaim(batch->cache, &at->claim, err);
+        at->applied = false;
+    }
+}
+
 static int batch_decide(struct change *change)
 {
     struct batch *batch = change->arg;
-    _cleanup_(row_bytes_done) struct row_bytes key = {0};
 
     if (!containers_alive_ordered(batch->cache, batch->container))
         return -ENOENT;
     if (asks_stale(batch->cache, batch->ticket))
         return -ESTALE;
-    for (struct action *at = batch->actions; at; at = at->next) {
-        if (asks_row_stale(batch->cache, batch->ticket, at->name) ||
-            uploads_have(batch->cache, batch->container, at->name) ||
-            order_busy(batch->cache, batch->container, at->name))
-            continue; /* ours is newer */
-        key_blob(&key, batch->container, at->name);
-        if (at->value.len)
-            change_put(change, FAM_BLOBS, row_span(&key), at->value);
-        else
-            change_delete(change, FAM_BLOBS, row_span(&key));
-        if (at->was_there)
-            change_delete(change, FAM_FRESH, row_span(&key));
-        if (at->manifest)
-            reaper_add(change, batch->cache, at->manifest);
-        if (at->located)
-            object_unlink_record(change, at->located);
-        at->applied = true;
-    }
-    return 0;
+    for (struct action *at = batch->actions; at; at = at->next)
+        if (claim(batch, at))
+            apply(batch, change, at);
+    if (!batch->last || parts_whole(batch->parts))
+        return 0;
+    release(batch, -ESTALE);
+    return -ESTALE;
 }
 
 static void batch_publish(struct change *change, uint64_t commit, int err)
@@ -75,48 +115,65 @@ static void batch_publish(struct change *change, uint64_t commit, int err)
     struct batch *batch = change->arg;
     struct action *next;
 
+    release(batch, err);
     for (struct action *at = batch->actions; at; at = next) {
         next = at->next;
-        if (at->applied && !err)
-            names_forget(batch->cache, batch->container, at->name);
         object_unref(at->located);
+        blob_unref(at->blob);
         free(at);
     }
+    parts_unref(batch->parts);
     free(batch);
 }
 
-static struct batch *batch_new(const struct page *page)
-{
-    struct batch *batch = xcalloc(1, sizeof(*batch));
-
-    batch->cache = page->cache;
-    batch->container = page->gap.container;
-    batch->ticket = page->asked.ticket;
-    batch->tail = &batch->actions;
-    return batch;
-}
-
-static struct change *batch_change(struct batch *batch)
-{
-    struct change *change = change_new();
-
-    tick_cover(change, batch->cache, atomic_load(&batch->cache->tick));
-    change->decide = batch_decide;
-    change->publish = batch_publish;
-    change->arg = batch;
-    return change;
-}
-
-/* ---- comparing, on a worker ---- */
+/* ---- the changes of a page, on a worker ---- */
 
 struct compare {
     struct page *page;
-    struct batch *batch;
+    struct parts *parts;
+    struct batch *batch;   /* what the committer decides of the change being built */
+    struct change *change; /* likewise: what is built already */
     struct row_space space;
 };
 
+static void part_begin(struct compare *c)
+{
+    struct batch *batch = xcalloc(1, sizeof(*batch));
+
+    batch->cache = c->page->cache;
+    batch->container = c->page->gap.container;
+    batch->ticket = c->page->asked.ticket;
+    batch->tail = &batch->actions;
+    batch->parts = parts_ref(c->parts);
+    c->batch = batch;
+    c->change = change_new();
+    c->change->decide = batch_decide;
+    c->change->publish = batch_publish;
+    c->change->arg = batch;
+}
+
+static void part_submit(struct compare *c)
+{
+    struct cache *cache = c->page->cache;
+
+    tick_cover(c->change, cache, atomic_load(&cache->tick));
+    commit_submit(cache->committer, TAKE(c->change));
+}
+
+/* The change being built is full enough: another one goes on. */
+static void part_next(struct compare *c)
+{
+    if (c->batch->bytes < ACTIONS_BYTES && change_bytes(c->change) < BUILT_BYTES)
+        return;
+    parts_add(c->parts, c->change);
+    part_submit(c);
+    part_begin(c);
+}
+
+/* ---- comparing ---- */
+
 static int add_action(struct compare *c, struct span name, struct span value,
-                      const struct blob_row *old)
+                      const struct blob_row *new, const struct blob_row *old)
 {
     struct action *action = xcalloc(1, sizeof(*action) + name.len + value.len);
     struct batch *batch = c->batch;
@@ -139,13 +196,15 @@ static int add_action(struct compare *c, struct span name, struct span value,
         action->manifest = old->manifest;
     }
     action->was_there = old;
+    if (new)
+        action->blob = blob_new(c->page->cache, &(struct blob_parts){.container = batch->container,
+                                                                     .name = name,
+                                                                     .state = new->state,
+                                                                     .record = &new->record});
     *batch->tail = action;
     batch->tail = &action->next;
     batch->bytes += name.len + value.len + 64;
-    if (batch->bytes < ACTIONS_BYTES)
-        return 0;
-    commit_submit(c->page->cache->committer, batch_change(batch));
-    c->batch = batch_new(c->page);
+    part_next(c);
     return 0;
 }
 
@@ -161,7 +220,7 @@ static int add_row(struct compare *c, const struct blob *row, const struct blob_
         return 0; /* a name of that kind is never the cloud's */
     learn_local_name(page->cache, contract, page->asked.wall_ns, &new.record);
     blob_row_encode(&value, &new);
-    return add_action(c, row->name.blob, row_span(&value), old);
+    return add_action(c, row->name.blob, row_span(&value), &new, old);
 }
 
 /* May what the cloud says replace this row? */
@@ -183,7 +242,7 @@ static int compare_name(struct compare *c, struct span name, const struct blob_r
         return 0; /* the version that is here */
     if (row)
         return add_row(c, row, old);
-    return add_action(c, name, SPAN(""), old); /* a tombstone too: the range says it now */
+    return add_action(c, name, SPAN(""), NULL, old); /* a tombstone too: the range says it now */
 }
 
 static bool is_prefix(const struct blob *row)
@@ -244,12 +303,30 @@ static int compare_all(struct compare *c)
 
 /* ---- prefixes ---- */
 
-static int forget_stubs(const struct page *page, struct change *change)
+static int page_row_cmp(const void *name, const void *row)
 {
+    return span_cmp(*(const struct span *)name, (*(struct blob *const *)row)->name.blob);
+}
+
+static bool page_has_prefix(const struct page *page, struct span name)
+{
+    struct blob *const *row =
+        page->count ? bsearch(&name, page->rows, page->count, sizeof(struct blob *), page_row_cmp)
+                    : NULL;
+
+    return row && is_prefix(*row);
+}
+
+static int forget_stubs(struct compare *c)
+{
+    const struct page *page = c->page;
     const struct list_gap *gap = &page->gap;
     _cleanup_(row_bytes_done) struct row_bytes lower = {0}, upper = {0};
+    struct span prefix, delimiter, name;
     struct index_iter *iter;
-    int err;
+    enum known_kind kind;
+    uint64_t container;
+    int err = 0;
 
     key_known(&lower, KNOWN_STUB, gap->container, gap->prefix, gap->delimiter, SPAN(""));
     span_after_prefix(row_span(&lower), &upper);
@@ -257,17 +334,25 @@ static int forget_stubs(const struct page *page, struct change *change)
     if (page->to.base)
         key_known(&upper, KNOWN_STUB, gap->container, gap->prefix, gap->delimiter, page->to);
     iter = index_iter_new(page->cache->index, NULL, FAM_KNOWN, row_span(&lower), row_span(&upper));
-    for (; index_iter_valid(iter); index_iter_next(iter))
-        change_delete(change, FAM_KNOWN, index_iter_key(iter));
-    err = index_iter_err(iter);
+    for (; !err && index_iter_valid(iter); index_iter_next(iter)) {
+        err = key_known_decode(index_iter_key(iter), &kind, &container, &prefix, &delimiter, &name);
+        if (err || page_has_prefix(page, name))
+            continue; /* it is put again */
+        change_delete(c->change, FAM_KNOWN, index_iter_key(iter));
+        part_next(c);
+    }
+    if (!err)
+        err = index_iter_err(iter);
     index_iter_free(iter);
     return err;
 }
 
-static int put_stubs(const struct page *page, struct change *change)
+/* Spread over as many changes as they need: what the range of before says stays true meanwhile. */
+static int put_stubs(struct compare *c)
 {
+    const struct page *page = c->page;
     _cleanup_(row_bytes_done) struct row_bytes key = {0}, value = {0};
-    int err = page->gap.delimiter.len ? forget_stubs(page, change) : 0;
+    int err = page->gap.delimiter.len ? forget_stubs(c) : 0;
 
     known_row_encode(&value, &(struct known_row){.to_end = true, .as_of_ns = page->asked.wall_ns});
     for (size_t i = 0; i < page->count && !err; i++) {
@@ -275,7 +360,8 @@ static int put_stubs(const struct page *page, struct change *change)
             continue;
         key_known(&key, KNOWN_STUB, page->gap.container, page->gap.prefix, page->gap.delimiter,
                   page->rows[i]->name.blob);
-        change_put(change, FAM_KNOWN, row_span(&key), row_span(&value));
+        change_put(c->change, FAM_KNOWN, row_span(&key), row_span(&value));
+        part_next(c);
     }
     return err;
 }
@@ -294,30 +380,40 @@ static void page_free(struct page *page)
     free(page);
 }
 
+static int build_page(struct compare *c)
+{
+    const struct page *page = c->page;
+    int err = compare_all(c);
+
+    if (!err)
+        err = put_stubs(c);
+    if (!err)
+        err = known_put(page->cache, c->change, page->gap.container, page->gap.prefix,
+                        page->gap.delimiter, page->gap.from, page->to, page->asked.wall_ns);
+    return err;
+}
+
 static int learn_page(void *arg) /* worker */
 {
     struct page *page = arg;
-    struct compare c = {.page = page, .batch = batch_new(page)};
+    struct compare c = {.page = page, .parts = parts_new()};
     struct completion *done = page->done;
-    struct change *last;
-    int err = compare_all(&c);
+    int err;
 
-    last = batch_change(c.batch);
-    if (!err)
-        err = put_stubs(page, last);
-    if (!err)
-        err = known_put(page->cache, last, page->gap.container, page->gap.prefix,
-                        page->gap.delimiter, page->gap.from, page->to, page->asked.wall_ns);
+    part_begin(&c);
+    err = build_page(&c);
     row_space_done(&c.space);
     if (err) {
-        batch_publish(last, 0, err);
-        change_free(last);
+        batch_publish(c.change, 0, err);
+        change_free(c.change);
         completion_post(done, err);
     } else {
-        last->done = done;
+        c.batch->last = true;
+        c.change->done = done;
         STAT_INC(learned_pages);
-        commit_submit(page->cache->committer, last);
+        part_submit(&c);
     }
+    parts_unref(c.parts);
     page_free(page);
     return 0;
 }

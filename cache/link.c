@@ -169,6 +169,8 @@ static void order_add(struct link_hook *hook, struct change *change)
 {
     struct object *object = hook->object;
     struct object_link_row *at = link_place(object, hook->user);
+    bool again = object->rows && hook->state != OBJECT_CLEAN &&
+                 object_state_locked(object) == OBJECT_CLEAN; /* its extents were nobody's loss */
 
     hook->found = link_found(object, at, hook->user);
     if (hook->found)
@@ -181,7 +183,7 @@ static void order_add(struct link_hook *hook, struct change *change)
             put_record_space(change, object, &hook->who, hook->state);
         return;
     }
-    if (hook->wrote_rows)
+    if (hook->wrote_rows || again)
         put_rows(change, object);
     object->rows = true;
     put_link_row(change, object, hook->user, hook->state);

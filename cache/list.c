@@ -20,7 +20,8 @@ struct lister {
     struct blob_row row; /* of the entry `blobs` stands at */
     struct span *staged; /* names, owned */
     size_t staged_count, staged_at;
-    struct row_bytes key, skip; /* scratch */
+    struct row_bytes key;  /* scratch */
+    struct row_bytes skip; /* where the last common prefix that was passed ends */
     unsigned rows;
     int64_t oldest; /* knowledge may not be from before */
 };
@@ -37,8 +38,9 @@ struct candidate {
 static struct span common_prefix(const struct lister *l, struct span name)
 {
     struct span rest = span_skip(name, l->query->prefix.len), delimiter = l->query->delimiter;
-    const char *hit =
-        delimiter.len ? memmem(rest.base, rest.len, delimiter.base, delimiter.len) : NULL;
+    const char *hit = delimiter.len && rest.base
+                          ? memmem(rest.base, rest.len, delimiter.base, delimiter.len)
+                          : NULL;
 
     if (!hit)
         return (struct span){NULL, 0};
@@ -243,6 +245,14 @@ static int shows(struct lister *l, const struct candidate *c, struct list_end *r
     return stub_shows(l, c->name, ret);
 }
 
+/* Where the listing goes on when knowledge ends: it may end within a prefix that was given. */
+static struct span known_end(const struct lister *l, const struct known_until *until)
+{
+    struct span to = row_span(&until->to), skip = row_span(&l->skip);
+
+    return span_cmp(to, skip) < 0 ? skip : to;
+}
+
 static int walk(struct lister *l, const struct known_until *until,
                 int (*row)(void *arg, const struct list_row *row), void *arg, struct list_end *ret)
 {
@@ -255,13 +265,13 @@ static int walk(struct lister *l, const struct known_until *until,
             return err;
         if (l->rows == l->query->max) {
             if (beyond)
-                ret->next = span_dup(row_span(&until->to));
+                ret->next = span_dup(known_end(l, until));
             else if (c.source)
                 ret->next = span_dup(c.prefix.base ? c.prefix : c.name);
             return 0;
         }
         if (beyond)
-            return gap_at(l, l->query->prefix, row_span(&until->to), ret);
+            return gap_at(l, l->query->prefix, known_end(l, until), ret);
         if (!c.source)
             return 0;
         err = shows(l, &c, ret);
@@ -275,23 +285,29 @@ static int walk(struct lister *l, const struct known_until *until,
 
 /* ---- a listing ---- */
 
-/* Oldest time knowledge may be from; INT64_MAX: none is needed, all names are ours. */
+/* Oldest time knowledge may be from: as the most demanding line says that a name below the prefix
+ * may fall under. INT64_MAX: none is needed, all such names are ours. */
 static int64_t oldest_allowed(struct cache *cache, const struct list_query *q,
                               const struct container *in)
 {
     const struct account *account = account_by_id(cache->conf.accounts, in->record.account);
     const struct contract *contract;
-    uint64_t fresh_ns;
+    uint64_t fresh_ns = UINT64_MAX;
+    bool cloud = false;
+    unsigned at = 0;
 
     if (!account || !in->record.in_cloud || !contract_container_in_cloud(account, in->record.name))
         return INT64_MAX;
-    contract = contract_for(account, in->record.name, q->prefix);
-    if (contract->write == WRITE_LOCAL)
+    while ((contract = contract_below(account, in->record.name, q->prefix, &at))) {
+        if (contract->write == WRITE_LOCAL)
+            continue;
+        cloud = true;
+        if (contract->fresh != FRESH_EXCLUSIVE)
+            fresh_ns = MIN(fresh_ns, contract->fresh_ns ? contract->fresh_ns : FRESH_DEFAULT_NS);
+    }
+    if (!cloud)
         return INT64_MAX;
-    if (q->offline || contract->fresh == FRESH_EXCLUSIVE)
-        return INT64_MIN;
-    fresh_ns = contract->fresh_ns ? contract->fresh_ns : FRESH_DEFAULT_NS;
-    return clock_wall_ns() - (int64_t)fresh_ns;
+    return q->offline || fresh_ns == UINT64_MAX ? INT64_MIN : clock_wall_ns() - (int64_t)fresh_ns;
 }
 
 /* How far the listing may go. 0 or -errno; -ENODATA: the gap is at `from`. */
@@ -363,12 +379,17 @@ int cache_list(struct cache *cache, const struct list_query *query,
                int (*row)(void *arg, const struct list_row *row), void *arg, struct list_end *ret)
 {
     struct span from = span_cmp(query->from, query->prefix) < 0 ? query->prefix : query->from;
-    struct lister l = {.cache = cache, .query = query};
+    struct list_query q = *query;
+    struct lister l = {.cache = cache, .query = &q};
     struct known_until until = {0};
     struct container *in;
     int err;
 
     *ret = (struct list_end){0};
+    if (q.prefix.len > BLOB_NAME_BYTES_MAX)
+        return 0; /* no name is that long, and no key of FAM_KNOWN has room for it */
+    if (q.delimiter.len > BLOB_NAME_BYTES_MAX)
+        q.delimiter = SPAN(""); /* likewise */
     if (cache_container_by_id(cache, query->container, &in) < 0)
         return -ENOENT;
     l.view = index_view_new(cache->index);

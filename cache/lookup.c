@@ -52,12 +52,16 @@ static int lookup_load(void *arg) /* worker */
     return err == -ENOENT ? 0 : err;
 }
 
-static int
-lookup_unknown(void *arg) /* worker: no row, but perhaps the cloud's list says it is not there */
+/* Worker: no row, but perhaps the cloud's list says it is not there. A page may have been learned
+ * since there was none: its rows are never younger than its range (L3), so they are looked for
+ * again. */
+static int lookup_unknown(void *arg)
 {
     struct lookup *l = arg;
 
-    return known_absent(l->cache, l->container, l->name) ? -ENOENT : -ENODATA;
+    if (!known_absent(l->cache, l->container, l->name))
+        return -ENODATA;
+    return names_load(l->cache, l->container, l->name, &l->blob);
 }
 
 /* ---- content for a version that was only listed ---- */
@@ -111,17 +115,12 @@ static void loaded(struct completion *done)
     judge(l, done->err);
 }
 
-static void known_looked(struct completion *done)
-{
-    lookup_end(container_of(done, struct lookup, step), done->err);
-}
-
 static void load_done(struct completion *done)
 {
     struct lookup *l = container_of(done, struct lookup, step);
 
     if (!done->err && !l->blob && names_judge(l->cache, l->container, l->name, NULL) == -ENODATA) {
-        l->step.fn = known_looked;
+        l->step.fn = loaded;
         return worker_run(l->cache->workers, lookup_unknown, l, &l->step);
     }
     loaded(done);

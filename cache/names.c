@@ -125,12 +125,16 @@ static void shard_enter(struct shard *shard, struct blob *blob) /* takes the ref
 }
 
 #define SHED_MAX 16 /* entries looked at per entry that comes in */
-/* Sheds the oldest that nobody used since the hand last passed; returns them linked by hash_next.
- */
-static struct blob *shard_shed(struct shard *shard, size_t bytes_max)
-{
-    struct blob *shed = NULL;
+/* What left the table, to be unreferenced without the lock. Not linked through the blobs: one that
+ * somebody else holds may be published again at once. */
+struct shed {
+    struct blob *blobs[SHED_MAX];
+    unsigned count;
+};
 
+/* Sheds the oldest that nobody used since the hand last passed. */
+static void shard_shed(struct shard *shard, size_t bytes_max, struct shed *ret)
+{
     for (unsigned i = 0; i < SHED_MAX && shard->bytes > bytes_max && shard->count > 1; i++) {
         struct blob *blob = shard->hand;
 
@@ -138,22 +142,15 @@ static struct blob *shard_shed(struct shard *shard, size_t bytes_max)
         shard->hand = blob->ring_next;
         if (atomic_exchange_explicit(&blob->used, false, memory_order_relaxed))
             continue;
-        blob =
+        ret->blobs[ret->count++] =
             shard_remove(shard, slot_of(shard, blob->hash, blob->name.container, blob->name.blob));
-        blob->hash_next = shed;
-        shed = blob;
     }
-    return shed;
 }
 
-static void unref_all(struct blob *list)
+static void shed_unref(struct shed *shed)
 {
-    struct blob *next;
-
-    for (; list; list = next) {
-        next = list->hash_next;
-        blob_unref(list);
-    }
+    for (unsigned i = 0; i < shed->count; i++)
+        blob_unref(shed->blobs[i]);
 }
 
 /* ---- the table ---- */
@@ -175,16 +172,17 @@ struct blob *names_get(struct cache *cache, uint64_t container, struct span name
 void names_publish(struct cache *cache, struct blob *blob)
 {
     struct shard *shard = shard_of(cache->names, blob->hash);
-    struct blob *old, *shed;
+    struct shed shed = {.count = 0};
+    struct blob *old;
 
     pthread_mutex_lock(&shard->lock);
     shard->changes++;
     old = shard_remove(shard, slot_of(shard, blob->hash, blob->name.container, blob->name.blob));
     shard_enter(shard, blob_ref(blob));
-    shed = shard_shed(shard, cache->names->shard_bytes_max);
+    shard_shed(shard, cache->names->shard_bytes_max, &shed);
     pthread_mutex_unlock(&shard->lock);
     blob_unref(old);
-    unref_all(shed);
+    shed_unref(&shed);
 }
 
 void names_forget(struct cache *cache, uint64_t container, struct span name)
@@ -204,7 +202,8 @@ void names_forget_container(struct cache *cache, uint64_t container)
 {
     for (unsigned i = 0; i < NAMES_SHARDS; i++) {
         struct shard *shard = &cache->names->shard[i];
-        struct blob *gone = NULL;
+        struct blob **gone = NULL;
+        size_t n = 0, room = 0;
 
         pthread_mutex_lock(&shard->lock);
         shard->changes++;
@@ -214,12 +213,14 @@ void names_forget_container(struct cache *cache, uint64_t container)
                     at = &blob->hash_next;
                     continue;
                 }
-                shard_remove(shard, at);
-                blob->hash_next = gone;
-                gone = blob;
+                if (n == room)
+                    gone = xrealloc(gone, (room = room ? room * 2 : 64) * sizeof(*gone));
+                gone[n++] = shard_remove(shard, at);
             }
         pthread_mutex_unlock(&shard->lock);
-        unref_all(gone);
+        while (n)
+            blob_unref(gone[--n]);
+        free(gone);
     }
 }
 
@@ -238,7 +239,8 @@ static bool container_is_there(struct cache *cache, uint64_t container)
 static struct blob *names_enter(struct cache *cache, struct blob *blob, uint64_t changes)
 {
     struct shard *shard = shard_of(cache->names, blob->hash);
-    struct blob *there, *shed = NULL;
+    struct shed shed = {.count = 0};
+    struct blob *there;
 
     pthread_mutex_lock(&shard->lock);
     there = *slot_of(shard, blob->hash, blob->name.container, blob->name.blob);
@@ -246,10 +248,10 @@ static struct blob *names_enter(struct cache *cache, struct blob *blob, uint64_t
         blob_ref(there);
     } else if (shard->changes == changes) {
         shard_enter(shard, blob_ref(blob));
-        shed = shard_shed(shard, cache->names->shard_bytes_max);
+        shard_shed(shard, cache->names->shard_bytes_max, &shed);
     }
     pthread_mutex_unlock(&shard->lock);
-    unref_all(shed);
+    shed_unref(&shed);
     if (!there)
         return blob;
     blob_unref(blob);

@@ -34,6 +34,13 @@ bool blob_is_there(const struct blob *blob); /* live or described by the cloud *
 bool blob_same_content(const struct blob *a, const struct blob *b);
 void blob_drop_content(struct change *change, struct blob *blob);
 
+/* ---- blocks.c ---- */
+
+/* Is every byte of its objects on the devices? Owes their flush to the round of this change.
+ * Committer thread, in decide: what is whole there stays so, if the change makes it dirty. */
+bool blob_make_whole(struct blob *blob) must_check;
+#define RESTATED_EXTENT_BYTES 768 /* at most: rows of one, written again when it becomes dirty */
+
 /* ---- names.c: published versions by name ---- */
 
 #define NAMES_SHARDS    64

@@ -9,6 +9,7 @@
 #include "cache/order.h"
 
 #include "cache/names.h"
+#include "cache/parts.h"
 #include "cache/metrics.h"
 
 struct rest { /* a rollback waiting for the change it rests on */
@@ -23,10 +24,10 @@ struct order {
     struct order *next;
     struct tx *active, *waiting, **waiting_tail;
     unsigned waiting_count, in_flight;
-    uint64_t serial, failed; /* newest queued; newest that failed */
-    struct tx
-        *newest; /* the queued change whose outcome `pending` is; NULL: durable state counts */
+    uint64_t serial, agreed, failed; /* newest queued; newest decided; newest that failed */
+    uint64_t newest; /* the queued change whose outcome `pending` is; 0: durable state counts */
     struct blob *pending; /* NULL: nothing */
+    bool pending_unknown; /* nothing here, that is */
     struct container *pending_container;
     struct rest *rests;
 };
@@ -84,13 +85,13 @@ static struct span span_dup(struct span s)
     return span_from(copy, s.len);
 }
 
-static struct order *order_new(const struct tx *tx)
+static struct order *order_new(uint64_t hash, uint64_t container, struct span name)
 {
     struct order *order = xcalloc(1, sizeof(*order));
 
-    order->container = tx->container;
-    order->hash = tx->hash;
-    order->name = span_dup(tx->name);
+    order->container = container;
+    order->hash = hash;
+    order->name = span_dup(name);
     order->waiting_tail = &order->waiting;
     return order;
 }
@@ -118,6 +119,8 @@ struct tx *tx_free(struct tx *tx)
     blob_unref(tx->blob);
     container_unref(tx->described);
     change_free(tx->change);
+    parts_unref(tx->parts);
+    free(tx->resolving);
     free((char *)tx->name.base);
     free(tx);
     return NULL;
@@ -173,6 +176,7 @@ static void grant(struct tx *tx)
     rests = order->newest;
     if (rests) {
         tx->rests_on = order->serial;
+        tx->rests_unknown = order->pending_unknown;
         tx->current = order->pending ? blob_ref(order->pending) : NULL;
         tx->current_container =
             order->pending_container ? container_ref(order->pending_container) : NULL;
@@ -220,7 +224,7 @@ static bool order_join(struct tx *tx, int *err) /* true: the turn is its own at 
     SCOPED_LOCK(&shard->lock);
     at = slot_of(shard, tx->hash, tx->container, tx->name);
     if (!*at)
-        *at = order_new(tx);
+        *at = order_new(tx->hash, tx->container, tx->name);
     tx->order = *at;
     free_now = !(*at)->active;
     if (free_now) {
@@ -294,10 +298,11 @@ void order_queued(struct tx *tx)
     assert(order->active == tx);
     tx->serial = ++order->serial;
     order->in_flight++;
-    order->newest = tx;
+    order->newest = tx->serial;
     old = order->pending;
     old_container = order->pending_container;
     order->pending = tx->blob ? blob_ref(tx->blob) : NULL;
+    order->pending_unknown = tx->unknown;
     order->pending_container = tx->described ? container_ref(tx->described) : NULL;
     pthread_mutex_unlock(&shard->lock);
     blob_unref(old);
@@ -306,12 +311,22 @@ void order_queued(struct tx *tx)
 
 /* ---- the end of a change ---- */
 
+/* Changes of a name are decided one after another. So if the last one that was agreed to is not the
+ * one it rests on, that one was refused, perhaps in this very batch, without a decision or not. */
 bool order_refused(const struct tx *tx)
 {
     struct order_shard *shard = shard_of(tx->cache, tx->hash);
 
     SCOPED_LOCK(&shard->lock);
-    return tx->rests_on && tx->order->failed == tx->rests_on;
+    return tx->rests_on && (tx->order->agreed != tx->rests_on || tx->order->failed == tx->rests_on);
+}
+
+void order_agreed(const struct tx *tx)
+{
+    struct order_shard *shard = shard_of(tx->cache, tx->hash);
+
+    SCOPED_LOCK(&shard->lock);
+    tx->order->agreed = tx->serial;
 }
 
 static struct rest *take_rests(struct order *order, uint64_t serial)
@@ -341,10 +356,8 @@ static void post_rests(struct rest *rest, int err)
     }
 }
 
-void order_ended(struct tx *tx, int err)
+static void ended(struct order_shard *shard, struct order *order, uint64_t serial, int err)
 {
-    struct order_shard *shard = shard_of(tx->cache, tx->hash);
-    struct order *order = tx->order;
     struct blob *old = NULL;
     struct container *old_container = NULL;
     struct rest *rests;
@@ -352,13 +365,13 @@ void order_ended(struct tx *tx, int err)
     pthread_mutex_lock(&shard->lock);
     order->in_flight--;
     if (err)
-        order->failed = tx->serial;
-    if (order->newest == tx) {
-        order->newest = NULL;
+        order->failed = serial;
+    if (order->newest == serial) {
+        order->newest = 0;
         old = TAKE(order->pending);
         old_container = TAKE(order->pending_container);
     }
-    rests = take_rests(order, tx->serial);
+    rests = take_rests(order, serial);
     order_free_idle(shard, order);
     pthread_mutex_unlock(&shard->lock);
     blob_unref(old);
@@ -366,13 +379,36 @@ void order_ended(struct tx *tx, int err)
     post_rests(rests, err);
 }
 
-bool order_busy(struct cache *cache, uint64_t container, struct span name)
+void order_ended(struct tx *tx, int err)
+{
+    ended(shard_of(tx->cache, tx->hash), tx->order, tx->serial, err);
+}
+
+/* ---- changes without a turn ---- */
+
+bool order_claim(struct cache *cache, uint64_t container, struct span name, struct blob *blob,
+                 struct order_claim *ret, bool *undecided)
 {
     uint64_t hash = names_hash(cache, container, name);
     struct order_shard *shard = shard_of(cache, hash);
+    struct order **at, *order;
 
     SCOPED_LOCK(&shard->lock);
-    return *slot_of(shard, hash, container, name);
+    at = slot_of(shard, hash, container, name);
+    *undecided = *at && (*at)->active;
+    if (*at)
+        return false;
+    order = *at = order_new(hash, container, name);
+    order->serial = order->agreed = order->newest = 1;
+    order->in_flight = 1;
+    order->pending = blob ? blob_ref(blob) : NULL;
+    *ret = (struct order_claim){order, hash, order->serial};
+    return true;
+}
+
+void order_unclaim(struct cache *cache, const struct order_claim *claim, int err)
+{
+    ended(shard_of(cache, claim->hash), claim->order, claim->serial, err);
 }
 
 /* Does the change it rests on still run? Then done is kept for its end. */
@@ -384,7 +420,7 @@ static bool keep_rest(struct tx *tx, struct completion *done, int *err)
 
     SCOPED_LOCK(&shard->lock);
     *err = tx->rests_on && order->failed == tx->rests_on ? -EIO : 0;
-    if (!tx->rests_on || order->newest == NULL || order->serial != tx->rests_on)
+    if (!tx->rests_on || !order->newest || order->serial != tx->rests_on)
         return false; /* nobody can have queued since: the turn is ours */
     rest = xmalloc(sizeof(*rest));
     *rest = (struct rest){tx->rests_on, done, order->rests};

@@ -37,14 +37,17 @@ struct tx {
 
     struct blob *current; /* last ordered version, any state; NULL none */
     struct container *current_container;
-    uint64_t rests_on; /* serial of the change `current` comes from; 0: durable */
-    uint64_t serial;   /* own place, once queued */
+    uint64_t rests_on;  /* serial of the change `current` comes from; 0: durable */
+    bool rests_unknown; /* and that one forgot the name: nobody here knows what the cloud has */
+    uint64_t serial;    /* own place, once queued */
 
     enum tx_what what;
     struct blob *blob;           /* what is to be published */
     struct container *described; /* likewise */
     bool forget;                 /* nothing stays: no row, no tombstone */
+    bool unknown;                /* and what the cloud has is not known here */
     bool drop_staged;
+    bool reuses;    /* committed blocks: bytes that may lie in the cloud only */
     bool uploads;   /* upload below counts */
     bool cancelled; /* decided: the cloud need not hear of it */
     struct upload_spec upload;
@@ -53,12 +56,14 @@ struct tx {
     struct upload *ended;          /* this upload has ended: confirmed or superseded */
     bool confirmed;
     struct span ended_etag; /* what the cloud calls it now; the upload's memory */
-    uint64_t ask;          /* ticket: refuse with -ESTALE if anything happened since; 0: none */
-    struct stage *dropped; /* stage.c */
-    uint64_t guarded;      /* manifest rows already submitted */
-    _Atomic unsigned refs; /* once committed: the committer's and the submitter's */
+    uint64_t ask;           /* ticket: refuse with -ESTALE if anything happened since; 0: none */
+    struct stage *dropped;  /* stage.c */
+    uint64_t guarded;       /* manifest rows already submitted */
+    struct parts *parts;    /* those; NULL: all in one change */
+    _Atomic unsigned refs;  /* once committed: the committer's and the submitter's */
     struct completion *done;
     struct change *change;
+    struct resolving *resolving; /* blocks.c */
 };
 #define CONTAINER_NAMES                                                                            \
     UINT64_MAX /* no container has this id: names of containers are ordered under it */
@@ -69,10 +74,20 @@ void order_begin(struct cache *cache, uint64_t container, struct span name, uint
 /* Holding the turn: the change will be submitted next; what it makes is what the next one sees. */
 void order_queued(struct tx *tx);
 void order_leave(struct tx *tx);          /* gives the turn on */
-bool order_refused(const struct tx *tx);  /* committer: what it rests on has failed */
+bool order_refused(const struct tx *tx);  /* committer: what it rests on does not hold (N3) */
+void order_agreed(const struct tx *tx);   /* committer: it was decided, and is what it says */
 void order_ended(struct tx *tx, int err); /* committer: after publishing */
-bool order_busy(struct cache *cache, uint64_t container,
-                struct span name); /* a change is under way */
+/* A change of a name that takes no turn (a page that was learned); committer, in decide. False:
+ * somebody has the turn, or something is queued; *undecided: that may end without a change. Else
+ * what it makes (NULL: the name is gone) is what the next one is judged on, as after order_queued
+ * and order_agreed; order_unclaim ends it. */
+struct order_claim {
+    struct order *order;
+    uint64_t hash, serial;
+};
+bool order_claim(struct cache *cache, uint64_t container, struct span name, struct blob *blob,
+                 struct order_claim *ret, bool *undecided) must_check;
+void order_unclaim(struct cache *cache, const struct order_claim *claim, int err);
 /* done when the change the tx rests on has ended; consumes the tx */
 void order_await_rest(struct tx *tx, struct completion *done);
 struct tx *tx_free(struct tx *tx);
@@ -88,6 +103,8 @@ void orders_close(struct cache *cache);
 void tx_adopt(struct tx *tx, struct blob *blob);
 void tx_adopt_container(struct tx *tx, struct container *container); /* likewise */
 void tx_forget(struct tx *tx); /* the name has no row any more */
+/* Nor does the box know what the cloud has under the name: whoever needs it asks. */
+void tx_unknown(struct tx *tx);
 /* Object of a cloud version nobody has opened yet, as content of a new version with that record. */
 struct blob *tx_cloud_blob(struct tx *tx, const struct blob_record *record);
 

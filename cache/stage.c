@@ -185,6 +185,18 @@ bool stage_exists(struct cache *cache, uint64_t container, struct span blob)
     return stage && stage->count;
 }
 
+bool stage_any_in(struct cache *cache, uint64_t container)
+{
+    struct stages *stages = cache->stages;
+
+    SCOPED_LOCK(&stages->lock);
+    for (unsigned i = 0; stages->blocks && i < STAGE_BUCKETS; i++)
+        for (const struct stage *stage = stages->bucket[i]; stage; stage = stage->next)
+            if (stage->container == container && stage->count)
+                return true;
+    return false;
+}
+
 bool stage_find(struct cache *cache, uint64_t container, struct span blob, struct span id,
                 struct staged_block *ret)
 {
@@ -661,6 +673,7 @@ static int load_row(struct cache *cache, struct span key, struct span value)
     struct staged_row row;
     uint64_t container, generation;
     struct span blob, id;
+    struct container *in;
     struct staged *staged;
     struct stage *stage;
     bool found;
@@ -669,6 +682,9 @@ static int load_row(struct cache *cache, struct span key, struct span value)
     if (key_staged_decode(key, &container, &blob, &generation, &id) < 0 ||
         staged_row_decode(value, &row) < 0 || id.len > BLOCK_ID_BYTES_MAX)
         return -EBADMSG;
+    if (cache_container_by_id(cache, container, &in) < 0)
+        return 0; /* deleted; the reaper is at it */
+    container_unref(in);
     stage = find(cache, container, blob);
     if (stage && stage->generation > generation)
         return 0; /* dropped; the reaper is at it */

@@ -14,6 +14,7 @@ struct stage;
 int stages_open(struct cache *cache); /* reads FAM_BLOCKS */
 void stages_close(struct cache *cache);
 bool stage_exists(struct cache *cache, uint64_t container, struct span blob);
+bool stage_any_in(struct cache *cache, uint64_t container);
 struct staged_block {
     struct object_id object;
     uint64_t length;

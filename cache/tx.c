@@ -5,8 +5,10 @@
  * submitted, the turn goes on -> committer: tx_decide, record, flush, index -> tx_publish -> the
  * owner's done. */
 #include "cache/ask.h"
+#include "cache/known.h"
 #include "cache/names.h"
 #include "cache/order.h"
+#include "cache/parts.h"
 #include "cache/stage.h"
 #include "cache/uploads.h"
 
@@ -34,6 +36,18 @@ struct tick_hook {
     uint64_t covered;
 };
 
+/* In commit order the row only rises, whoever was built first. */
+static void tick_order(struct change_hook *base, struct change *change)
+{
+    struct tick_hook *hook = container_of(base, struct tick_hook, hook);
+    _cleanup_(row_bytes_done) struct row_bytes value = {0};
+
+    hook->covered = MAX(hook->covered, hook->cache->tick_ordered);
+    hook->cache->tick_ordered = hook->covered;
+    meta_u64_encode(&value, hook->covered);
+    change_put(change, FAM_META, META_TICK, row_span(&value));
+}
+
 static void tick_covered(struct change_hook *base, int err)
 {
     struct tick_hook *hook = container_of(base, struct tick_hook, hook);
@@ -47,17 +61,14 @@ static void tick_covered(struct change_hook *base, int err)
 
 void tick_cover(struct change *change, struct cache *cache, uint64_t tick)
 {
-    _cleanup_(row_bytes_done) struct row_bytes value = {0};
     struct tick_hook *hook;
 
     if (tick <= atomic_load(&cache->tick_durable))
         return;
     hook = xcalloc(1, sizeof(*hook));
-    hook->hook.end = tick_covered;
+    hook->hook = (struct change_hook){.order = tick_order, .end = tick_covered};
     hook->cache = cache;
     hook->covered = tick + TICK_RANGE;
-    meta_u64_encode(&value, hook->covered);
-    change_put(change, FAM_META, META_TICK, row_span(&value));
     change_add_hook(change, &hook->hook);
 }
 
@@ -97,7 +108,7 @@ int tx_current(struct tx *tx, struct blob **ret)
     int err;
 
     if (tx->rests_on && !tx->current)
-        return -ENOENT; /* a queued change has deleted it */
+        return tx->rests_unknown ? -ENODATA : -ENOENT; /* a queued change has deleted it */
     err = names_judge(tx->cache, tx->container, tx->name, tx->current);
     if (!err)
         *ret = tx->current;
@@ -259,6 +270,12 @@ void tx_forget(struct tx *tx)
     tx->forget = true;
 }
 
+void tx_unknown(struct tx *tx)
+{
+    tx_forget(tx);
+    tx->unknown = true;
+}
+
 void tx_put_container(struct tx *tx, struct container_record *record)
 {
     struct container *old = tx->current_container;
@@ -301,7 +318,9 @@ static struct change *next_change(struct tx *tx) /* the part built so far goes, 
     if (!tx->guarded) {
         reaper_guard(tx->change, tx->cache, blob->manifest);
         tx->guarded = blob->manifest;
+        tx->parts = parts_new();
     }
+    parts_add(tx->parts, tx->change);
     commit_submit(tx->cache->committer, TAKE(tx->change));
     return tx->change = change_new();
 }
@@ -314,18 +333,30 @@ static void put_manifest_row(struct tx *tx, uint64_t start, const struct row_byt
     change_put(tx->change, FAM_MANIFESTS, row_span(&key), row_span(row));
 }
 
+/* What a piece that is used again adds to the change when it is ordered. */
+static size_t restated_bytes(const struct tx *tx, struct object *object)
+{
+    return tx->reuses && object_state(object) == OBJECT_CLEAN
+               ? (size_t)object->cell_count * RESTATED_EXTENT_BYTES
+               : 0;
+}
+
 static void build_manifest(struct tx *tx)
 {
     _cleanup_(row_bytes_done) struct row_bytes row = {0};
     const struct blob *blob = tx->blob;
     enum object_state state = blob_object_state(&blob->record);
     uint64_t start = 0, at = 0;
+    size_t restated = 0;
 
     manifest_row_begin(&row);
     for (size_t i = 0; i < blob->piece_count; i++) {
         const struct piece *piece = &blob->pieces[i];
-        bool row_full = (i + 1) % MANIFEST_ROW_PIECES == 0 || i + 1 == blob->piece_count;
+        bool row_full;
 
+        restated += restated_bytes(tx, piece->object);
+        row_full = (i + 1) % MANIFEST_ROW_PIECES == 0 || i + 1 == blob->piece_count ||
+                   restated > PART_BYTES;
         manifest_row_add(&row, &(struct manifest_piece){
                                    .object = piece->object->id,
                                    .offset = piece->offset,
@@ -340,8 +371,10 @@ static void build_manifest(struct tx *tx)
         start = at;
         manifest_row_begin(&row);
         if (i + 1 < blob->piece_count &&
-            ((i + 1) % PART_PIECES == 0 || change_bytes(tx->change) > PART_BYTES))
+            ((i + 1) % PART_PIECES == 0 || change_bytes(tx->change) + restated > PART_BYTES)) {
             next_change(tx);
+            restated = 0;
+        }
     }
 }
 
@@ -363,6 +396,9 @@ static void build_blob(struct tx *tx)
     key_blob(&key, tx->container, tx->name);
     if (tx->current && tx->current->record.cloud_etag.len && tx->what != TX_ADOPT)
         change_delete(tx->change, FAM_FRESH, row_span(&key)); /* of a version that is no more */
+    if (tx->unknown && known_forget(tx->cache, tx->change, tx->container, tx->name) < 0)
+        log_warn("listing knowledge cannot be read: a list may lack a name until it is refreshed",
+                 KV_SPAN("blob", tx->name));
     if (!blob || tx->forget || blob->state == BLOB_ABSENT) {
         change_delete(tx->change, FAM_BLOBS, row_span(&key));
         return;
@@ -427,6 +463,8 @@ static int decide_blob(struct tx *tx, struct change *change)
         return -ENOENT;
     if (tx->ask && asks_stale(tx->cache, tx->ask))
         return -ESTALE;
+    if (tx->reuses && !blob_make_whole(tx->blob))
+        return -EBUSY; /* evicted since they were found */
     if ((err = uploads_order(tx, change)) < 0)
         return err;
     asks_changed(tx->cache, tx->container, tx->name);
@@ -437,6 +475,22 @@ static int decide_blob(struct tx *tx, struct change *change)
     return 0;
 }
 
+/* Ranges, stubs and times of a container that goes: no learned page is applied to it any more. */
+static void forget_knowledge(struct change *change, uint64_t container)
+{
+    static const enum known_kind kinds[] = {KNOWN_RANGE, KNOWN_STUB};
+    _cleanup_(row_bytes_done) struct row_bytes from = {0}, to = {0};
+
+    for (unsigned i = 0; i < countof(kinds); i++) {
+        key_known(&from, kinds[i], container, SPAN(""), SPAN(""), SPAN(""));
+        key_known(&to, kinds[i], container + 1, SPAN(""), SPAN(""), SPAN(""));
+        change_delete_range(change, FAM_KNOWN, row_span(&from), row_span(&to));
+    }
+    key_blob(&from, container, SPAN(""));
+    key_blob(&to, container + 1, SPAN(""));
+    change_delete_range(change, FAM_FRESH, row_span(&from), row_span(&to));
+}
+
 static void drop_container(struct tx *tx, struct change *change)
 {
     _cleanup_(row_bytes_done) struct row_bytes key = {0};
@@ -444,6 +498,7 @@ static void drop_container(struct tx *tx, struct change *change)
 
     containers_order_gone(tx->cache, id, true);
     reaper_add_container(change, tx->cache, id);
+    forget_knowledge(change, id);
     if (tx->uploads && !tx->cancelled)
         return;
     tx->forget = true;
@@ -460,10 +515,23 @@ static bool drops_container(const struct tx *tx)
             tx->described->record.id != old->record.id);
 }
 
+/* The cloud said that it is not there, and since then something came into it (N4). */
+static bool came_to_life(const struct tx *tx)
+{
+    uint64_t id;
+
+    if (tx->what != TX_ADOPT || tx->ended || !drops_container(tx))
+        return false;
+    id = tx->current_container->record.id;
+    return uploads_have_container(tx->cache, id) || stage_any_in(tx->cache, id);
+}
+
 static int decide_container(struct tx *tx, struct change *change)
 {
     int err;
 
+    if (came_to_life(tx))
+        return -ESTALE;
     if (tx->ask && asks_row_stale(tx->cache, tx->ask, tx->name))
         return -ESTALE;
     if ((err = uploads_order(tx, change)) < 0)
@@ -477,11 +545,14 @@ static int decide_container(struct tx *tx, struct change *change)
 static int tx_decide(struct change *change)
 {
     struct tx *tx = change->arg;
+    int err;
 
-    if (order_refused(tx))
+    if (order_refused(tx) || (tx->parts && !parts_whole(tx->parts)))
         return -EIO;
-    return tx->container == CONTAINER_NAMES ? decide_container(tx, change)
-                                            : decide_blob(tx, change);
+    err = tx->container == CONTAINER_NAMES ? decide_container(tx, change) : decide_blob(tx, change);
+    if (!err)
+        order_agreed(tx);
+    return err;
 }
 
 static void publish_blob(struct tx *tx)
@@ -585,7 +656,7 @@ void cache_commit(struct tx *tx, struct completion *done)
 {
     assert(tx->what != TX_NOTHING);
     tx->done = done;
-    if (tx->blob && tx->blob->piece_count > INLINE_PIECES_MAX)
+    if (tx->unknown || (tx->blob && tx->blob->piece_count > INLINE_PIECES_MAX))
         cache_run(tx->cache, commit_build, tx);
     else
         commit_build(tx);

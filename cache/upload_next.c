@@ -23,7 +23,7 @@ struct upload_out {
     char *cloud_etag;
     size_t cloud_etag_len;
     int64_t cloud_modified_ns, ended_ns;
-    bool confirmed;
+    bool confirmed, held;
     struct tx *tx;
     struct completion begun, *done;
 };
@@ -65,7 +65,7 @@ static void delayed_back(struct uploads *uploads, uint32_t account, uint64_t *re
         }
         line_remove(at);
         at->state = UPLOAD_WAITING;
-        line_add(upload_line_of(uploads, at), at);
+        upload_stand(uploads, at);
     }
 }
 
@@ -87,7 +87,7 @@ static struct upload_entry *ready_of_line(struct uploads *uploads, struct upload
         if (uploads->creates && create_pending(uploads, at->row.container)) {
             line_remove(at);
             line_add(&uploads->blocked, at);
-        } else if (at->durable && !at->name_prev) {
+        } else if (at->durable) {
             return at;
         }
     }
@@ -133,9 +133,33 @@ static bool flying_to(const struct uploads *uploads, uint64_t container)
 static struct upload_entry *ready_container(const struct uploads *uploads, uint32_t account)
 {
     for (struct upload_entry *at = uploads->containers.head; at; at = at->line_next)
-        if (at->row.account == account && at->durable && !at->name_prev &&
+        if (at->row.account == account && at->durable &&
             !(at->row.kind == UPLOAD_CONTAINER_DELETE && flying_to(uploads, at->row.container)))
             return at;
+    return NULL;
+}
+
+/* The scope that had its turn goes behind the others: a busy one does not starve them. */
+static void scope_last(struct uploads *uploads, struct upload_scope **at)
+{
+    struct upload_scope *scope = *at;
+
+    *at = scope->next;
+    while (*at)
+        at = &(*at)->next;
+    scope->next = NULL;
+    *at = scope;
+}
+
+static struct upload_entry *ready_of_account(struct uploads *uploads, uint32_t account)
+{
+    struct upload_entry *entry;
+
+    for (struct upload_scope **at = &uploads->scopes; *at; at = &(*at)->next)
+        if ((*at)->account == account && (entry = ready_of_scope(uploads, *at))) {
+            scope_last(uploads, at);
+            return entry;
+        }
     return NULL;
 }
 
@@ -147,9 +171,8 @@ static struct upload_entry *take_ready(struct uploads *uploads, uint32_t account
     *retry_ns = UINT64_MAX;
     delayed_back(uploads, account, retry_ns);
     entry = ready_container(uploads, account);
-    for (struct upload_scope *scope = uploads->scopes; scope && !entry; scope = scope->next)
-        if (scope->account == account)
-            entry = ready_of_scope(uploads, scope);
+    if (!entry)
+        entry = ready_of_account(uploads, account);
     if (!entry)
         return NULL;
     line_remove(entry);
@@ -280,6 +303,8 @@ void upload_finish(struct cache *cache, struct upload *upload, int err)
     if (err && !entry->dropped) {
         if (!entry->queued)
             upload_enter(uploads, entry);
+        if (entry->name_next) /* what it was to build on is open again */
+            entry->name_next->row.base = ROW_BASE_FORMER;
         entry_back(uploads, entry, FAILED_RETRY_NS);
     } else {
         if (entry->queued)
@@ -289,16 +314,32 @@ void upload_finish(struct cache *cache, struct upload *upload, int err)
     upload_free(upload);
 }
 
+static int row_decide(struct change *change)
+{
+    struct upload *upload = change->arg;
+    struct uploads *uploads = out_of(upload)->cache->uploads;
+
+    SCOPED_LOCK(&uploads->lock);
+    if (upload->entry->dropped)
+        upload_delete_row(change, upload->entry);
+    return 0;
+}
+
+/* Up to here the entry was flying: nobody else ends it. */
 static void row_published(struct change *change, uint64_t commit, int err)
 {
     struct upload *upload = change->arg;
     struct cache *cache = out_of(upload)->cache;
 
     pthread_mutex_lock(&cache->uploads->lock);
-    if (upload->entry->dropped)
+    if (upload->entry->dropped) {
         upload_finish(cache, upload, 0);
-    else
+    } else if (out_of(upload)->held) {
+        upload->entry->state = UPLOAD_STOPPED;
         upload_free(upload);
+    } else { /* its container's delete has failed after all */
+        upload_finish(cache, upload, -EIO);
+    }
     pthread_mutex_unlock(&cache->uploads->lock);
     uploads_wake(cache);
 }
@@ -307,6 +348,7 @@ static struct change *row_change(struct upload *upload, struct completion *done)
 {
     struct change *change = change_new();
 
+    change->decide = row_decide;
     change->publish = row_published;
     change->arg = upload;
     change->done = done;
@@ -316,10 +358,7 @@ static struct change *row_change(struct upload *upload, struct completion *done)
 /* Its container is gone: nothing of it counts any more. */
 static void end_dropped(struct cache *cache, struct upload *upload, struct completion *done)
 {
-    struct change *change = row_change(upload, done);
-
-    upload_delete_row(change, upload->entry);
-    commit_submit(cache->committer, change);
+    commit_submit(cache->committer, row_change(upload, done));
 }
 
 static void end_held(struct cache *cache, struct upload *upload, struct span reason,
@@ -336,7 +375,7 @@ static void end_held(struct cache *cache, struct upload *upload, struct span rea
     entry->held = xmalloc(reason.len);
     memcpy(entry->held, reason.base, reason.len);
     entry->row.held = span_from(entry->held, reason.len);
-    entry->state = UPLOAD_STOPPED;
+    out_of(upload)->held = true;
     upload_put_row(change, entry);
     pthread_mutex_unlock(&cache->uploads->lock);
     commit_submit(cache->committer, change);
@@ -345,9 +384,15 @@ static void end_held(struct cache *cache, struct upload *upload, struct span rea
 static void end_retry(struct cache *cache, struct upload *upload, uint64_t after_ns,
                       struct completion *done)
 {
+    bool dropped;
+
     pthread_mutex_lock(&cache->uploads->lock);
-    entry_back(cache->uploads, upload->entry, after_ns);
+    dropped = upload->entry->dropped;
+    if (!dropped)
+        entry_back(cache->uploads, upload->entry, after_ns);
     pthread_mutex_unlock(&cache->uploads->lock);
+    if (dropped)
+        return end_dropped(cache, upload, done);
     upload_free(upload);
     if (done)
         completion_post(done, 0);
@@ -381,13 +426,23 @@ static void adopt_delete(struct upload_out *out, struct tx *tx)
     tx->forget = !asks_running(out->cache, tx->container, tx->name);
 }
 
+/* An answer that came without an ETag: sent it is, but nothing could be fetched or checked again.
+ */
+static bool is_nameless(const struct upload_out *out)
+{
+    return out->upload.kind != UPLOAD_DELETE && !out->cloud_etag_len;
+}
+
+/* A superseded version goes, if it still is the name's: the cloud's counts, and is asked for. */
 static void end_blob(struct upload_out *out, struct tx *tx)
 {
     const struct upload_entry *entry = out->upload.entry;
     struct blob *current = tx->current;
-    bool is_current = out->confirmed && current && current->record.etag == entry->row.etag;
+    bool is_current = current && current->record.etag == entry->row.etag;
 
-    if (is_current && entry->row.kind == UPLOAD_DELETE)
+    if (is_current && (!out->confirmed || is_nameless(out)))
+        tx_unknown(tx);
+    else if (is_current && entry->row.kind == UPLOAD_DELETE)
         adopt_delete(out, tx);
     else if (is_current)
         adopt_content(out, tx);

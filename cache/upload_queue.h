@@ -17,7 +17,7 @@ struct upload_scope {
     uint32_t account;
     const struct contract *contract;
     uint64_t frozen;
-    struct upload_line line[2][PHASES]; /* waiting ones */
+    struct upload_line line[2][PHASES]; /* waiting ones, the oldest of each name only */
     unsigned left[2][PHASES]; /* all that have not ended: waiting, flying, delayed, held */
     struct upload_scope *next;
 };
@@ -37,6 +37,7 @@ struct uploads {
     void *wake_arg;
 };
 
+void upload_stand(struct uploads *uploads, struct upload_entry *entry);
 void line_add(struct upload_line *line, struct upload_entry *entry);
 void line_remove(struct upload_entry *entry);
 struct upload_scope *upload_scope(struct uploads *uploads, uint32_t account,

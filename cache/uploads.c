@@ -164,6 +164,14 @@ static void name_remove(struct uploads *uploads, struct upload_entry *entry)
     entry->name_next = entry->name_prev = entry->hash_next = NULL;
 }
 
+/* In a line stand those whose turn can come: behind an older one of the name an entry would only be
+ * looked at in vain, and many of them would hide what could go (U2). */
+void upload_stand(struct uploads *uploads, struct upload_entry *entry)
+{
+    if (entry->state == UPLOAD_WAITING && !entry->name_prev && !entry->line_at)
+        line_add(upload_line_of(uploads, entry), entry);
+}
+
 void upload_enter(struct uploads *uploads, struct upload_entry *entry)
 {
     name_add(uploads, entry);
@@ -173,8 +181,9 @@ void upload_enter(struct uploads *uploads, struct upload_entry *entry)
         entry->create_next = uploads->creates;
         uploads->creates = entry;
     }
-    if (entry->state == UPLOAD_WAITING)
-        line_add(upload_line_of(uploads, entry), entry);
+    if (entry->name_next && entry->name_next->state == UPLOAD_WAITING)
+        line_remove(entry->name_next); /* this one is back before it */
+    upload_stand(uploads, entry);
 }
 
 static void create_left(struct uploads *uploads, struct upload_entry *create)
@@ -187,18 +196,22 @@ static void create_left(struct uploads *uploads, struct upload_entry *create)
     while (
         (blocked = uploads->blocked.head)) { /* each looks again whether its container is there */
         line_remove(blocked);
-        line_add(upload_line_of(uploads, blocked), blocked);
+        upload_stand(uploads, blocked);
     }
 }
 
 void upload_leave(struct uploads *uploads, struct upload_entry *entry)
 {
+    struct upload_entry *next = entry->name_next;
+
     entry->queued = false;
     if (entry->row.kind == UPLOAD_CONTAINER_CREATE)
         create_left(uploads, entry);
     name_remove(uploads, entry);
     count(uploads, entry, -1);
     line_remove(entry);
+    if (next)
+        upload_stand(uploads, next);
 }
 
 void upload_entry_free(struct upload_entry *entry)
@@ -298,7 +311,7 @@ void upload_set_phase(struct uploads *uploads, struct upload_entry *entry)
         line_remove(at);
         at->phase = entry->phase;
         count(uploads, at, 1);
-        line_add(upload_line_of(uploads, at), at);
+        upload_stand(uploads, at);
     }
 }
 
@@ -380,7 +393,8 @@ static void take_replaced(struct tx *tx, struct change *change, struct upload_en
     STAT_INC(uploads_replaced);
 }
 
-/* A container that goes takes all its entries along: rows beyond the first go by upload_sweep. */
+/* A container that goes takes all its entries along: rows beyond the first stay until the next
+ * start finds no container for them. */
 #define CONTAINER_ROWS_MAX 4096
 static void supersede_container(struct tx *tx, struct change *change, uint64_t container)
 {
@@ -409,6 +423,15 @@ static void supersede_container(struct tx *tx, struct change *change, uint64_t c
         }
 }
 
+/* It does not go after all. */
+static void supersede_undo(struct uploads *uploads, uint64_t container)
+{
+    for (unsigned i = 0; i < UPLOAD_BUCKETS; i++)
+        for (struct upload_entry *at = uploads->names[i]; at; at = at->hash_next)
+            if (at->row.container == container)
+                at->dropped = false; /* only the oldest of a name flies */
+}
+
 /* Nothing of the container was ever sent and it is deleted: the cloud need not hear of it. */
 static bool cancel_create(struct tx *tx, struct change *change, struct upload_entry *newest)
 {
@@ -426,8 +449,8 @@ static int add_entry(struct tx *tx, struct change *change, struct upload_row *ro
     struct upload_entry *entry;
     struct upload_scope *scope;
 
-    if (uploads->count >= UPLOADS_MAX)
-        return -ENOSPC;
+    if (uploads->count >= UPLOADS_MAX && row->kind != UPLOAD_CONTAINER_DELETE)
+        return -ENOSPC; /* that one makes room, and has taken others off already */
     entry = upload_entry_new(tx->cache, cache_tick(tx->cache), row, tx->upload.contract);
     scope = upload_scope(uploads, row->account, tx->upload.contract);
     entry->row.batch = tx->upload.contract->order == ORDER_SAFE ? scope->frozen + 1 : scope->frozen;
@@ -556,7 +579,7 @@ static void order_ended_upload(struct tx *tx, struct change *change)
     if (upload_of_container(entry))
         return;
     /* Clean only when nothing else that is still to be sent lies on the same bytes. */
-    if (tx->confirmed && blob && entry->row.kind != UPLOAD_DELETE &&
+    if (tx->confirmed && tx->ended_etag.len && blob && entry->row.kind != UPLOAD_DELETE &&
         !uploads_need_content_locked(tx->cache, tx->container, tx->name, blob->manifest))
         clean_pieces(tx, change, blob);
     drop_version(tx, change, blob);
@@ -601,9 +624,13 @@ void uploads_ended(struct tx *tx, int err)
     struct uploads *uploads = tx->cache->uploads;
     struct upload_entry *entry = tx->entry;
 
-    if (!entry && !tx->replaced && !tx->ended)
+    bool undo = err && tx->what == TX_DELETE_CONTAINER;
+
+    if (!entry && !tx->replaced && !tx->ended && !undo)
         return;
     pthread_mutex_lock(&uploads->lock);
+    if (undo)
+        supersede_undo(uploads, tx->described->record.id);
     if (entry && err) {
         entry->failed = true;
         if (entry->queued) { /* else a later change has taken it off, and frees it */

@@ -1,6 +1,6 @@
 /* cache/uploads.h - the write-back queue: which changes the cloud still has to get, and whose turn
  * it is. All entries are in memory and in FAM_UPLOADS. Private to cache/. Invariants:
- * cache/README.md U1-U6. */
+ * cache/README.md U1-U8. */
 #ifndef CACHE_UPLOADS_H
 #define CACHE_UPLOADS_H
 

@@ -3,6 +3,7 @@
 #include "tests/unit/unit.h"
 
 #include "base/clock.h"
+#include "cache/content.h"
 #include "tests/support/cachebox.h"
 
 struct listed {
@@ -213,6 +214,67 @@ static void test_stage__goes_after_a_week(void **state)
     clock_set_source(NULL);
 }
 
+static void confirm_uploads(struct cachebox *box)
+{
+    struct upload_result confirmed = {
+        .end = UPLOAD_CONFIRMED, .cloud_etag = SPAN("\"1\""), .cloud_modified_ns = 1};
+    struct upload *upload;
+    uint64_t retry_ns;
+
+    while (cache_upload_next(box->cache, BOX_CLOUD, &upload, &retry_ns) == 0) {
+        cache_upload_end(box->cache, upload, &confirmed, box_done(box));
+        assert_int_equal(box_wait(box), 0);
+    }
+}
+
+static void evict_first(struct cachebox *box, uint64_t id, const char *blob)
+{
+    const struct piece *pieces;
+    struct change *change = change_new();
+    struct blob *found;
+
+    assert_int_equal(box_lookup(box, id, blob, &found), 0);
+    assert_true(blob_pieces(found, &pieces) > 0);
+    evict_extent(change, pieces[0].object, 0);
+    change->done = box_done(box);
+    commit_submit(box->cache->committer, change);
+    assert_int_equal(box_wait(box), 0);
+    blob_unref(found);
+}
+
+/* Bytes that the cloud has may be evicted: acknowledged under a new version they would be lost. */
+static void test_commit__of_committed_blocks_needs_their_bytes(void **state)
+{
+    struct cachebox *box = cachebox_new(12), *image;
+    uint64_t id = box_container(box, BOX_CLOUD, "free");
+    char *text = xmalloc(100001);
+    size_t bad = 99;
+
+    memset(text, 'q', 100000);
+    text[100000] = 0;
+    assert_int_equal(box_stage(box, id, "b", "a", text), 0);
+    assert_int_equal(box_commit_blocks(box, BOX_CLOUD, "free", id, "b", "U:a", NULL), 0);
+    confirm_uploads(box);
+    assert_int_equal(cache_stats(box->cache).dirty_bytes, 0);
+    assert_int_equal(box_commit_blocks(box, BOX_CLOUD, "free", id, "b", "C:a", &bad), 0);
+    assert_true(cache_stats(box->cache).dirty_bytes > 0);
+    evict_first(box, id, "b"); /* dirty: it stays */
+    assert_int_equal(box_expect(box, id, "b", text), 0);
+    image = cachebox_crash(box, 1);
+    assert_int_equal(box_expect(image, id, "b", text), 0);
+    assert_int_equal(cachebox_check(image), 0);
+    cachebox_free(image);
+    loop_enter(loop_poll_loop(box->poll));
+
+    confirm_uploads(box);
+    evict_first(box, id, "b");
+    assert_int_equal(box_commit_blocks(box, BOX_CLOUD, "free", id, "b", "C:a", &bad), -ENODATA);
+    assert_int_equal(bad, 0);
+    assert_int_equal(cachebox_check(box), 0);
+    free(text);
+    cachebox_free(box);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -222,6 +284,7 @@ int main(void)
         cmocka_unit_test(test_delete__drops_staged_blocks_too),
         cmocka_unit_test(test_commit__of_a_thousand_blocks_is_split_and_whole),
         cmocka_unit_test(test_stage__goes_after_a_week),
+        cmocka_unit_test(test_commit__of_committed_blocks_needs_their_bytes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -70,6 +70,31 @@ static void test_contract__container_is_in_the_cloud_if_a_line_inside_is(void **
     assert_false(contract_container_in_cloud(&local, SPAN("ckpt")));
 }
 
+static void test_contract__lines_that_can_match_below_a_prefix(void **state)
+{
+    static const struct {
+        const char *container, *prefix, *ids;
+    } cases[] = {
+        {"ckpt", "", "1"},          {"kv-7", "a", "2"},       {"mix", "", "34"},
+        {"mix", "scr", "34"},       {"mix", "scratch/", "3"}, {"mix", "scratch/a", "3"},
+        {"mix", "scratchy/a", "4"}, {"other", "", "4"},       {"mi", "x/scratch/a", "4"},
+    };
+
+    for (unsigned i = 0; i < countof(cases); i++) {
+        const struct contract *contract;
+        char ids[8] = "";
+        unsigned at = 0;
+
+        while ((contract = contract_below(&account, span_of(cases[i].container),
+                                          span_of(cases[i].prefix), &at)))
+            ids[strlen(ids)] = (char)('0' + contract->id);
+        assert_string_equal(ids, cases[i].ids);
+    }
+    assert_true(contract_container_holds_local(&account, SPAN("mix")));
+    assert_true(contract_container_holds_local(&account, SPAN("kv-7")));
+    assert_false(contract_container_holds_local(&account, SPAN("ckpt")));
+}
+
 static void test_contract__markers_match_the_last_segment(void **state)
 {
     assert_true(contract_is_marker(&contracts[0], SPAN("a/b/latest")));
@@ -86,6 +111,7 @@ int main(void)
         cmocka_unit_test(test_pattern_matches__star_takes_any_run),
         cmocka_unit_test(test_contract_for__first_match_wins),
         cmocka_unit_test(test_contract__container_is_in_the_cloud_if_a_line_inside_is),
+        cmocka_unit_test(test_contract__lines_that_can_match_below_a_prefix),
         cmocka_unit_test(test_contract__markers_match_the_last_segment),
     };
 

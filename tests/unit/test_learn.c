@@ -3,6 +3,8 @@
 #include "tests/unit/unit.h"
 
 #include "base/clock.h"
+#include "cache/internal.h"
+#include "cache/record.h"
 #include "tests/support/cachebox.h"
 
 static _Atomic int64_t ahead_ns;
@@ -285,6 +287,131 @@ static void test_learn__the_list_of_containers_ages_and_shrinks(void **state)
     cachebox_free(box);
 }
 
+static int learn_gone(struct cachebox *box, const char *name, const struct asked *asked)
+{
+    cache_learn_container(box->cache, BOX_CLOUD, span_of(name), asked, NULL, box_done(box));
+    return box_wait(box);
+}
+
+static bool is_there(struct cachebox *box, const char *name, bool *in_cloud)
+{
+    struct container *container;
+
+    if (cache_container(box->cache, BOX_CLOUD, span_of(name), &container))
+        return false;
+    *in_cloud = container_record(container)->in_cloud;
+    container_unref(container);
+    return true;
+}
+
+static void test_learn__a_container_that_vanished_stays_with_what_is_only_here(void **state)
+{
+    struct cachebox *box = cachebox_new(7);
+    uint64_t id = container_in_cloud(box, "free");
+    struct name all = {0};
+    struct asked asked;
+    bool in_cloud;
+
+    assert_int_equal(box_stage(box, id, "b", "id", "staged"), 0);
+    asked = cache_ask(box->cache, &all);
+    assert_int_equal(learn_gone(box, "free", &asked), 0);
+    cache_ask_end(box->cache, &asked);
+    assert_true(is_there(box, "free", &in_cloud));
+    assert_false(in_cloud);
+    assert_int_equal(box_commit_blocks(box, BOX_CLOUD, "free", id, "b", "U:id", NULL), 0);
+    assert_int_equal(box_expect(box, id, "b", "staged"), 0);
+    assert_int_equal(container_in_cloud(box, "free"), id); /* somebody made it again */
+    assert_true(is_there(box, "free", &in_cloud) && in_cloud);
+    assert_int_equal(cachebox_check(box), 0);
+    cachebox_free(box);
+}
+
+/* An answer about a blob says that the container is gone: it is about that container's id only. */
+static void test_learn__a_container_made_again_is_not_the_one_that_was_asked_for(void **state)
+{
+    struct cachebox *box = cachebox_new(8);
+    uint64_t id = container_in_cloud(box, "deny"), again;
+    struct name all = {0}, name = box_name(id, "b");
+    struct asked late = cache_ask(box->cache, &name), asked = cache_ask(box->cache, &all);
+    bool in_cloud;
+
+    assert_int_equal(learn_gone(box, "deny", &asked), 0);
+    cache_ask_end(box->cache, &asked);
+    assert_false(is_there(box, "deny", &in_cloud));
+    again = container_in_cloud(box, "deny");
+    assert_true(again != id);
+    assert_int_equal(learn_gone(box, "deny", &late), -ESTALE);
+    assert_true(is_there(box, "deny", &in_cloud));
+    cache_ask_end(box->cache, &late);
+    late = cache_ask(box->cache, &(struct name){.container = again, .blob = SPAN("b")});
+    assert_int_equal(learn_gone(box, "deny", &late), 0);
+    cache_ask_end(box->cache, &late);
+    assert_false(is_there(box, "deny", &in_cloud));
+    assert_int_equal(cachebox_check(box), 0);
+    cachebox_free(box);
+}
+
+static unsigned known_rows(struct cachebox *box)
+{
+    struct index_iter *iter =
+        index_iter_new(box->cache->index, NULL, FAM_KNOWN, SPAN(""), SPAN(""));
+    unsigned n = 0;
+
+    for (; index_iter_valid(iter); index_iter_next(iter))
+        n++;
+    index_iter_free(iter);
+    return n;
+}
+
+static void test_learn__what_was_known_of_a_container_goes_with_it(void **state)
+{
+    struct cachebox *box = cachebox_new(10);
+    uint64_t id = container_in_cloud(box, "deny");
+    struct name all = {0}, inside = {.container = id};
+    struct list_gap gap = {id, SPAN(""), SPAN("/"), SPAN("")};
+    struct asked asked = cache_ask(box->cache, &inside);
+
+    cache_learn_list(box->cache, &gap, &asked, &(struct learned_row){SPAN("d/"), NULL}, 1,
+                     (struct span){NULL, 0}, box_done(box));
+    assert_int_equal(box_wait(box), 0);
+    cache_ask_end(box->cache, &asked);
+    assert_int_equal(known_rows(box), 2);
+    asked = cache_ask(box->cache, &all);
+    assert_int_equal(learn_gone(box, "deny", &asked), 0);
+    cache_ask_end(box->cache, &asked);
+    assert_int_equal(known_rows(box), 0);
+    assert_int_equal(cachebox_check(box), 0);
+    cachebox_free(box);
+}
+
+/* Whoever comes first in the order: nothing that is acknowledged is lost. */
+static void test_learn__a_container_that_vanished_stays_when_a_put_comes_first(void **state)
+{
+    struct cachebox *box = cachebox_new(9);
+    uint64_t id = container_in_cloud(box, "free");
+    struct name all = {0}, name = box_name(id, "b");
+    struct asked asked = cache_ask(box->cache, &all);
+    struct blob_record record = {.type = BLOB_BLOCK};
+    struct awaited gone;
+    struct tx *tx;
+    bool in_cloud;
+
+    cache_begin(box->cache, &name, &tx, box_done(box));
+    assert_int_equal(box_wait(box), 0);
+    tx_put(tx, &record, NULL, 0, NULL, true);
+    tx_upload(tx, &(struct upload_spec){UPLOAD_CONTENT, box_contract(BOX_CLOUD, "free", "b")});
+    cache_commit(tx, box_done(box)); /* queued, perhaps not decided yet */
+    cache_learn_container(box->cache, BOX_CLOUD, SPAN("free"), &asked, NULL,
+                          awaited_init(&gone, loop_poll_loop(box->poll)));
+    assert_int_equal(box_wait(box), 0);
+    (void)loop_await(box->poll, &gone);
+    cache_ask_end(box->cache, &asked);
+    assert_true(is_there(box, "free", &in_cloud));
+    assert_int_equal(box_expect(box, id, "b", ""), 0);
+    assert_int_equal(cachebox_check(box), 0);
+    cachebox_free(box);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -296,6 +423,13 @@ int main(void)
         cmocka_unit_test_setup(
             test_learn__a_container_that_vanished_goes_unless_it_holds_unsent_blobs, setup),
         cmocka_unit_test_setup(test_learn__the_list_of_containers_ages_and_shrinks, setup),
+        cmocka_unit_test_setup(test_learn__what_was_known_of_a_container_goes_with_it, setup),
+        cmocka_unit_test_setup(test_learn__a_container_that_vanished_stays_with_what_is_only_here,
+                               setup),
+        cmocka_unit_test_setup(test_learn__a_container_made_again_is_not_the_one_that_was_asked_for,
+                               setup),
+        cmocka_unit_test_setup(test_learn__a_container_that_vanished_stays_when_a_put_comes_first,
+                               setup),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -290,6 +290,180 @@ static void test_cloud__an_overtaken_page_leaves_the_changed_name_alone(void **s
     cachebox_free(box);
 }
 
+static void test_cloud__a_prefix_is_given_once_though_knowledge_ends_within_it(void **state)
+{
+    struct cachebox *box = cachebox_new(12);
+    uint64_t id = learned_container(box, "deny");
+    struct listed l = {0};
+
+    assert_int_equal(learn_now(box, id, "", "", "", "a d/a d/m", "d/n"), 0);
+    assert_string_equal(list_from(box, &l, id, "", "/", "", 100), "a d/* ");
+    assert_int_equal(l.err, -ENODATA);
+    assert_span_equal(l.end.gap.from, "d0");
+    assert_string_equal(list_from(box, &l, id, "", "/", "", 2), "a d/* ");
+    assert_int_equal(l.err, 0);
+    assert_span_equal(l.end.next, "d0");
+    assert_int_equal(learn_now(box, id, "", "/", "d0", "e/* z", NULL), 0);
+    assert_string_equal(list_from(box, &l, id, "", "/", "d0", 100), "e/* z ");
+    assert_int_equal(l.err, 0);
+    list_end_done(&l.end);
+    assert_int_equal(cachebox_check(box), 0);
+    cachebox_free(box);
+}
+
+static void test_cloud__a_prefix_no_name_can_have_is_an_empty_list(void **state)
+{
+    struct cachebox *box = cachebox_new(13);
+    uint64_t id = learned_container(box, "deny");
+    char *text = xmalloc(40001);
+    struct listed l = {0};
+
+    memset(text, 'p', 40000);
+    text[40000] = 0;
+    assert_string_equal(list_from(box, &l, id, text, "/", "", 100), "");
+    assert_int_equal(l.err, 0);
+    assert_null(l.end.next.base);
+    assert_int_equal(learn_now(box, id, "", "", "", "a b", NULL), 0);
+    assert_string_equal(list_from(box, &l, id, "", text, "", 100), "a b ");
+    assert_int_equal(l.err, 0);
+    free(text);
+    list_end_done(&l.end);
+    cachebox_free(box);
+}
+
+/* Somebody has the turn of a name that is not here yet and may let it go without a change. */
+static void test_cloud__a_page_that_cannot_say_a_name_is_not_taken(void **state)
+{
+    struct cachebox *box = cachebox_new(10);
+    uint64_t id = learned_container(box, "free");
+    struct name name = box_name(id, "x");
+    struct listed l = {0};
+    struct tx *tx;
+
+    cache_begin(box->cache, &name, &tx, box_done(box));
+    assert_int_equal(box_wait(box), 0);
+    assert_int_equal(learn_now(box, id, "", "", "", "w x y", NULL), -ESTALE);
+    list_from(box, &l, id, "", "", "", 100);
+    assert_int_equal(l.err, -ENODATA);
+    cache_rollback(tx, box_done(box));
+    assert_int_equal(box_wait(box), 0);
+    assert_int_equal(learn_now(box, id, "", "", "", "w x y", NULL), 0);
+    assert_string_equal(list_from(box, &l, id, "", "", "", 100), "w x y ");
+    assert_int_equal(l.err, 0);
+    list_end_done(&l.end);
+    assert_int_equal(cachebox_check(box), 0);
+    cachebox_free(box);
+}
+
+static void test_cloud__an_answer_overtaken_by_a_page_is_not_taken(void **state)
+{
+    struct cachebox *box = cachebox_new(11);
+    uint64_t id = learned_container(box, "deny");
+    struct name one = box_name(id, "x");
+    struct asked asked = cache_ask(box->cache, &one);
+    struct blob_record old = {.type = BLOB_BLOCK, .length = 7, .cloud_etag = SPAN("\"old\"")};
+    struct blob *ret = NULL;
+
+    assert_int_equal(learn_now(box, id, "", "", "", "w x@\"new\" y", NULL), 0);
+    cache_learn(box->cache, &one, &asked, &old, &ret, box_done(box));
+    assert_int_equal(box_wait(box), -ESTALE);
+    cache_ask_end(box->cache, &asked);
+    assert_int_equal(box_lookup(box, id, "x", &ret), 0);
+    assert_span_equal(blob_record(ret)->cloud_etag, "\"new\"");
+    blob_unref(ret);
+    assert_int_equal(cachebox_check(box), 0);
+    cachebox_free(box);
+}
+
+#define MANY_PREFIXES 5000
+static int count_row(void *arg, const struct list_row *row)
+{
+    ++*(unsigned *)arg;
+    return 0;
+}
+
+/* Every prefix of first..last-1 in a name of its own of 1 000 bytes. */
+static int learn_prefixes(struct cachebox *box, uint64_t id, unsigned first, unsigned last)
+{
+    struct learned_row *rows = xcalloc(MANY_PREFIXES, sizeof(*rows));
+    char *names = xmalloc(MANY_PREFIXES * 1000);
+    struct list_gap gap = {id, SPAN(""), SPAN("/"), SPAN("")};
+    struct asked asked = cache_ask(box->cache, &(struct name){.container = id});
+    int err;
+
+    memset(names, 'p', MANY_PREFIXES * 1000);
+    for (unsigned i = first; i < last; i++) {
+        char *name = names + (size_t)(i - first) * 1000, number[8];
+
+        snprintf(number, sizeof(number), "%05u", i);
+        memcpy(name, number, 5);
+        name[999] = '/';
+        rows[i - first] = (struct learned_row){span_from(name, 1000), NULL};
+    }
+    cache_learn_list(box->cache, &gap, &asked, rows, last - first, (struct span){NULL, 0},
+                     box_done(box));
+    err = box_wait(box);
+    cache_ask_end(box->cache, &asked);
+    free(rows);
+    free(names);
+    return err;
+}
+
+static unsigned count_prefixes(struct cachebox *box, uint64_t id)
+{
+    struct list_query query = {.container = id,
+                               .prefix = SPAN(""),
+                               .delimiter = SPAN("/"),
+                               .from = SPAN(""),
+                               .max = 20000};
+    struct list_end end;
+    unsigned n = 0;
+
+    assert_int_equal(cache_list(box->cache, &query, count_row, &n, &end), 0);
+    list_end_done(&end);
+    return n;
+}
+
+static void test_cloud__a_page_of_many_long_prefixes_is_learned_in_parts(void **state)
+{
+    struct cachebox *box = cachebox_new(8);
+    uint64_t id = learned_container(box, "deny");
+
+    assert_int_equal(learn_prefixes(box, id, 0, MANY_PREFIXES), 0);
+    assert_int_equal(count_prefixes(box, id), MANY_PREFIXES);
+    assert_int_equal(learn_prefixes(box, id, 0, MANY_PREFIXES), 0);
+    assert_int_equal(count_prefixes(box, id), MANY_PREFIXES);
+    assert_int_equal(learn_prefixes(box, id, 4000, 9000), 0); /* 4 000 vanished, as many are new */
+    assert_int_equal(count_prefixes(box, id), MANY_PREFIXES);
+    assert_int_equal(cachebox_check(box), 0);
+    cachebox_free(box);
+}
+
+static void test_cloud__a_page_over_many_small_ranges_replaces_them(void **state)
+{
+    struct cachebox *box = cachebox_new(9);
+    uint64_t id = learned_container(box, "deny");
+    struct listed l = {0};
+
+    for (unsigned i = 0; i < 100; i++) {
+        char from[8], to[8];
+
+        snprintf(from, sizeof(from), "%03u", i);
+        snprintf(to, sizeof(to), "%03u", i + 1);
+        assert_int_equal(learn_now(box, id, "", "", from, from, to), 0);
+    }
+    assert_int_equal(learn_now(box, id, "", "", "0005", "001", "0995"), 0);
+    assert_string_equal(list_from(box, &l, id, "", "", "000", 100), "000 001 ");
+    assert_int_equal(l.err, -ENODATA);
+    assert_span_equal(l.end.gap.from, "100");
+    assert_int_equal(learn_now(box, id, "", "", "", "", NULL), 0);
+    assert_string_equal(list_from(box, &l, id, "", "", "", 100), "");
+    assert_int_equal(l.err, 0);
+    list_end_done(&l.end);
+    assert_int_equal(cachebox_check(box), 0);
+    cachebox_free(box);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -300,6 +474,12 @@ int main(void)
         cmocka_unit_test(test_cloud__a_stub_goes_with_the_last_name_below_it),
         cmocka_unit_test(test_cloud__names_vanish_and_change_and_ours_stay),
         cmocka_unit_test(test_cloud__an_overtaken_page_leaves_the_changed_name_alone),
+        cmocka_unit_test(test_cloud__a_prefix_is_given_once_though_knowledge_ends_within_it),
+        cmocka_unit_test(test_cloud__a_prefix_no_name_can_have_is_an_empty_list),
+        cmocka_unit_test(test_cloud__a_page_that_cannot_say_a_name_is_not_taken),
+        cmocka_unit_test(test_cloud__an_answer_overtaken_by_a_page_is_not_taken),
+        cmocka_unit_test(test_cloud__a_page_of_many_long_prefixes_is_learned_in_parts),
+        cmocka_unit_test(test_cloud__a_page_over_many_small_ranges_replaces_them),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@
  * rests on. */
 #include "tests/unit/unit.h"
 
+#include "cache/order.h"
 #include "tests/support/cachebox.h"
 
 static char *text_of(size_t len, unsigned seed)
@@ -208,6 +209,66 @@ static void test_rollback__waits_for_what_it_rests_on(void **state)
     cachebox_free(box);
 }
 
+/* The test plays the committer: the second change is decided before the first has ended. */
+static void test_order__refuses_what_rests_on_a_change_that_was_not_agreed_to(void **state)
+{
+    struct cachebox *box = cachebox_new(11);
+    uint64_t id = box_container(box, BOX_LOCAL, "c");
+    struct begun b[2];
+
+    for (unsigned i = 0; i < 2; i++) {
+        begin(box, &b[i], id, "b");
+        spin(box, &b[i].fired);
+        order_queued(b[i].tx);
+        order_leave(b[i].tx);
+    }
+    assert_int_equal(b[1].tx->rests_on, b[0].tx->serial);
+    assert_false(order_refused(b[0].tx));
+    assert_true(order_refused(b[1].tx)); /* the first was refused, perhaps without a decision */
+    order_agreed(b[0].tx);
+    assert_false(order_refused(b[1].tx));
+    order_ended(b[0].tx, -EIO); /* and now its round has failed */
+    assert_true(order_refused(b[1].tx));
+    order_ended(b[1].tx, -EIO);
+    for (unsigned i = 0; i < 2; i++)
+        tx_free(b[i].tx);
+    cachebox_free(box);
+}
+
+/* A page that was learned takes no turn: it holds the name from its place in the order on. */
+static void test_order__a_claim_is_what_the_next_turn_is_judged_on(void **state)
+{
+    struct cachebox *box = cachebox_new(12);
+    uint64_t id = box_container(box, BOX_LOCAL, "c");
+    struct order_claim claim;
+    struct blob *found;
+    bool undecided;
+    struct begun b;
+
+    assert_int_equal(box_put(box, BOX_LOCAL, "c", id, "b", "one", NULL), 0);
+    assert_int_equal(box_lookup(box, id, "other", &found), -ENOENT);
+    assert_int_equal(box_lookup(box, id, "b", &found), 0);
+    for (unsigned failed = 0; failed < 2; failed++) {
+        assert_true(
+            order_claim(box->cache, id, SPAN("b"), failed ? NULL : found, &claim, &undecided));
+        begin(box, &b, id, "b");
+        spin(box, &b.fired);
+        assert_ptr_equal(b.tx->current, failed ? NULL : found);
+        assert_int_equal(b.tx->rests_on, claim.serial);
+        assert_false(order_claim(box->cache, id, SPAN("b"), NULL, &claim, &undecided));
+        assert_true(undecided);
+        assert_false(order_refused(b.tx));
+        order_unclaim(box->cache, &claim, failed ? -ESTALE : 0);
+        assert_int_equal(order_refused(b.tx), failed);
+        b.fired = 0;
+        cache_rollback(b.tx, &b.done);
+        spin(box, &b.fired);
+    }
+    blob_unref(found);
+    assert_int_equal(cachebox_check(box), 0);
+    cachebox_free(box);
+}
+
 static void test_begin__cancelled_leaves_the_line(void **state)
 {
     struct cachebox *box = cachebox_new(8);
@@ -303,6 +364,8 @@ int main(void)
         cmocka_unit_test(test_unknown__is_asked_for_only_where_there_is_a_cloud),
         cmocka_unit_test(test_begin__is_first_in_first_out),
         cmocka_unit_test(test_rollback__waits_for_what_it_rests_on),
+        cmocka_unit_test(test_order__refuses_what_rests_on_a_change_that_was_not_agreed_to),
+        cmocka_unit_test(test_order__a_claim_is_what_the_next_turn_is_judged_on),
         cmocka_unit_test(test_begin__cancelled_leaves_the_line),
         cmocka_unit_test(test_container__that_goes_takes_its_blobs_and_a_new_one_is_empty),
         cmocka_unit_test(test_describe__keeps_the_content),
