@@ -96,8 +96,10 @@ int sink_end(struct sink *sink, int err);
 /* Runs GETs until the sink is complete or hopeless, then ends it; over(arg, err) on the thread. */
 void fetch_start(struct remote *remote, struct sink *sink, void (*over)(void *arg, int err),
                  void *arg);
-/* Asks for that name without anybody waiting: something contradicts what we know of it. */
+/* Asks for that name, known or not: something contradicts what we know of it. Nobody waits; or
+ * `done`, on the upstream thread's loop, until it is learned. */
 void open_refresh(struct upstream *upstream, const struct name *name);
+void open_ask_again(struct upstream *upstream, const struct name *name, struct completion *done);
 
 /* ---- write-back ---- */
 /* buffer.c: a fixed number of buffers, so that uploads together hold no more than that. What is
