@@ -193,7 +193,7 @@ enum read_turn read_turn(struct wan *wan, int wan_err, bool *refreshed, int *err
     }
     if (status == 401 || status == 403) {
         *err = -EACCES;
-        if (!*refreshed && credential_refresh(remote->credential)) {
+        if (!*refreshed && wan_secret_renewed(wan)) {
             *refreshed = true;
             return READ_TURN_AGAIN;
         }

@@ -19,6 +19,7 @@ struct credential {
     struct span user;              /* whose key */
     char secret[SECRET_BYTES_MAX]; /* key decoded, or SAS without '?' */
     size_t secret_bytes;
+    unsigned generation; /* of the secret: counts changes */
     struct stat seen; /* of secret_file when it was last read */
 };
 
@@ -247,6 +248,7 @@ static bool credential_take(struct credential *credential, struct span text)
     if (span_eq(text, span_from(credential->secret, credential->secret_bytes)))
         return false;
     credential_set(credential, text);
+    credential->generation++;
     explicit_bzero(key, sizeof(key));
     return true;
 }
@@ -298,6 +300,11 @@ struct credential *credential_free(struct credential *credential)
         explicit_bzero(credential, sizeof(*credential));
     free(credential);
     return NULL;
+}
+
+unsigned credential_generation(const struct credential *credential)
+{
+    return credential->generation;
 }
 
 struct span credential_sas(const struct credential *credential)

@@ -201,7 +201,7 @@ bool sending_crc_refused(struct sending *s, const struct wan *wan)
 
 static struct next judge_credential(struct sending *s, struct span reason)
 {
-    bool changed = credential_refresh(s->remote->credential);
+    bool changed = wan_secret_renewed(&s->wan);
 
     if (!changed)
         log_warn_limited("the cloud refuses our credential for uploads",

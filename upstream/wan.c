@@ -201,6 +201,7 @@ static void wan_sign(struct wan *request)
     struct span authorization;
     char date[HTTP_DATE_BYTES + 1];
 
+    request->signed_with = credential_generation(request->remote->credential);
     http_date_print(clock_wall_ns(), date);
     wan_header(request, SPAN("x-ms-date"), span_of(date));
     wan_header(request, SPAN("x-ms-version"), SPAN(AZURE_VERSION));
@@ -216,6 +217,14 @@ static void wan_sign(struct wan *request)
     authorization = credential_sign(request->remote->credential, request->arena, &what);
     if (authorization.len)
         wan_header(request, SPAN("Authorization"), authorization);
+}
+
+bool wan_secret_renewed(const struct wan *request)
+{
+    struct credential *credential = request->remote->credential;
+
+    return request->signed_with != credential_generation(credential) ||
+           credential_refresh(credential);
 }
 
 static struct span wan_url(struct wan *request)

@@ -258,6 +258,34 @@ static void test_client__a_probe_makes_a_connection_of_its_own(void **state)
     run_close(&run);
 }
 
+/* Many requests are refused when a secret is replaced; the first that looks reads the file. */
+static void test_client__a_new_secret_counts_for_all_that_were_refused(void **state)
+{
+    char path[] = "/tmp/hearth-key-XXXXXX";
+    struct wan one = {0}, two = {0};
+    int fd = mkstemp(path);
+    struct run run;
+
+    assert_int_equal(write(fd, "c2VjcmV0\n", 9), 9); /* "secret", as it is */
+    run_open(&run, NULL);
+    run.account.upstream.secret_file = span_of(path);
+    run.answer.status = 403;
+    assert_int_equal(one_get(&run, &one, NULL), 0);
+    assert_int_equal(one_get(&run, &two, NULL), 0);
+    assert_false(wan_secret_renewed(&one));
+    assert_int_equal(ftruncate(fd, 0), 0);
+    assert_int_equal(pwrite(fd, "b3RoZXIh\n", 9, 0), 9);
+    assert_true(wan_secret_renewed(&one));
+    assert_true(wan_secret_renewed(&two));
+    assert_int_equal(one_get(&run, &two, NULL), 0);
+    assert_false(wan_secret_renewed(&two));
+    close(fd);
+    unlink(path);
+    wan_done(&one);
+    wan_done(&two);
+    run_close(&run);
+}
+
 static void test_client__uploads_leave_room_for_reads(void **state)
 {
     struct run run;
@@ -402,6 +430,7 @@ int main(void)
         cmocka_unit_test(test_client__every_fault_has_its_error),
         cmocka_unit_test(test_client__refuses_at_once_when_nobody_is_there_and_recovers),
         cmocka_unit_test(test_client__a_probe_makes_a_connection_of_its_own),
+        cmocka_unit_test(test_client__a_new_secret_counts_for_all_that_were_refused),
         cmocka_unit_test(test_client__uploads_leave_room_for_reads),
         cmocka_unit_test(test_client__reads_leave_room_for_uploads),
         cmocka_unit_test(test_client__no_connection_is_unreachable),
