@@ -134,6 +134,8 @@ static struct next fetch_answered(struct op *op)
     struct fetch *f = FETCH(op);
     int wan_err = op->done.err, status = f->wan.answer.status, err = -EPROTO;
 
+    if (f->err == -ESTALE)
+        return fetch_stale(f);
     if (f->err)
         return fetch_end(f, f->err);
     if (!wan_err && wan_answer_ok(&f->wan.answer))

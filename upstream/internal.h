@@ -81,7 +81,8 @@ int sink_new(struct upstream *upstream, struct blob *blob, struct range range,
 bool sink_has_room(struct sink *sink);
 void sink_await(struct sink *sink, struct completion *done);
 void sink_ask_check(struct sink *sink, struct wan *wan); /* the headers that ask for a checksum */
-/* The head of a GET that feeds it has come. -EPROTO: another range than asked for. */
+/* The head of a GET that feeds it has come. -EPROTO: another range than asked for; -ESTALE: of
+ * another version. */
 int sink_head(struct sink *sink, struct wan *wan) must_check;
 int sink_take(struct sink *sink, struct wan *wan, struct span bytes) must_check;
 void sink_detach(struct sink *sink); /* the request that fed it goes away */
