@@ -156,6 +156,8 @@ static size_t on_receive(char *base, size_t size, size_t n, void *arg)
     size_t bytes = size * n;
     int rc = 0;
 
+    if (request->abort_err) /* curl asks once more after a refusal in wan_resume */
+        return 0;
     if (wan_answer_ok(&request->answer) && request->on_body)
         rc = request->on_body(request, span_from(base, bytes));
     if (rc == WAN_PAUSE) {
@@ -430,8 +432,9 @@ void wan_resume(struct wan *request)
     if (request->state != WAN_RUNNING || !request->paused)
         return;
     request->paused = false;
-    curl_easy_pause(request->easy,
-                    CURLPAUSE_CONT); /* gives the bytes again; the next round goes on */
+    /* Gives the bytes again; the next round goes on. Refused now, curl would drop them and go on. */
+    if (curl_easy_pause(request->easy, CURLPAUSE_CONT) != CURLE_OK)
+        wan_end(request, request->abort_err ? request->abort_err : -ECONNRESET);
 }
 
 void wan_cancel(struct wan *request)

@@ -186,6 +186,36 @@ static int refuse(struct wan *request, struct span bytes)
     return -ESTALE;
 }
 
+static int refuse_after_a_pause(struct wan *request, struct span bytes)
+{
+    return pauses++ ? -ESTALE : WAN_PAUSE;
+}
+
+static void test_client__a_refusal_after_a_pause_ends_it_at_once(void **state)
+{
+    struct run run;
+    struct wan request = {0};
+    struct wait wait;
+
+    run_open(&run, NULL);
+    run.answer.body = "0123456789";
+    run.answer.body_len = 10;
+    pauses = 0;
+    wan_init(&request, run.remote, WAN_GET, WAN_READ);
+    wan_path(&request, SPAN("ctr"), SPAN("b"));
+    request.on_body = refuse_after_a_pause;
+    wait_init(&run, &wait);
+    wan_start(&request, &wait.done);
+    while (!pauses)
+        client_round(run.client, 5);
+    wan_resume(&request);
+    assert_int_equal(request.state, WAN_IDLE);
+    assert_int_equal(wait_for(&run, &wait), -ESTALE);
+    assert_int_equal(pauses, 2);
+    wan_done(&request);
+    run_close(&run);
+}
+
 static int one_get(struct run *run, struct wan *request, int (*on_body)(struct wan *, struct span))
 {
     struct wait wait;
@@ -427,6 +457,7 @@ int main(void)
         cmocka_unit_test(test_client__sends_what_was_built_and_signed),
         cmocka_unit_test(test_client__streams_and_reuses_connections),
         cmocka_unit_test(test_client__pauses_and_gives_the_same_bytes_again),
+        cmocka_unit_test(test_client__a_refusal_after_a_pause_ends_it_at_once),
         cmocka_unit_test(test_client__every_fault_has_its_error),
         cmocka_unit_test(test_client__refuses_at_once_when_nobody_is_there_and_recovers),
         cmocka_unit_test(test_client__a_probe_makes_a_connection_of_its_own),
