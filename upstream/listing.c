@@ -293,6 +293,7 @@ static struct next listing_learned(struct op *op)
         return listing_end(l, 0);
     if (++l->pages == LIST_PAGES_MAX)
         return listing_end(l, -EPROTO);
+    l->attempts = 0; /* they are of a page: a long walk over a lossy WAN ends as well */
     l->page_from = arena_copy(l->arena, l->to);
     l->marker = arena_copy(l->arena, list_page_marker(l->page));
     return GO(listing_send);

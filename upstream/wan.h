@@ -50,6 +50,7 @@ struct wan {
     bool asked_check; /* a checksum of the range was asked for, of this kind: a refusal may be of
                          that */
     bool sent_crc;    /* likewise of the body's checksum */
+    bool sent_both;   /* the MD5 to be stored too */
     int asked_kind;   /* enum range_check */
     void (*on_head)(struct wan *request);
     int (*on_body)(struct wan *request,

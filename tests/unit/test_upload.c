@@ -387,6 +387,29 @@ static void test_upload__a_long_retry_after_of_a_block_is_waited_out_in_the_queu
     run_close(&run);
 }
 
+/* The next one goes without the checksum, so a cloud that refuses it for ever is not asked for ever. */
+static void test_upload__a_refused_checksum_of_a_block_is_left_out(void **state)
+{
+    struct mini mini = {.fail_method = "PUT",
+                        .fail_target = "comp=block&",
+                        .fail_status = 400,
+                        .fail_headers = "x-ms-error-code: BothCrc64AndMd5HeaderPresent\r\n",
+                        .fail_count = 4};
+    struct blob *blob = version_of(LARGE_BYTES, 16);
+    struct upload *u = entry(UPLOAD_CONTENT, blob, BASE_ANY, "");
+    struct run run;
+
+    run_open(&run, serve, &mini);
+    run_one(&run, u);
+    assert_int_equal(LAST(&run).end, UPLOAD_CONFIRMED);
+    assert_int_equal(fake_cloud_count(run.cloud, "PUT", "comp=block&"), 8);
+    assert_null(fake_header(fake_cloud_request(run.cloud, "PUT", "comp=block&", 7),
+                            "x-ms-content-crc64").base);
+    blob_unref(blob);
+    free(u);
+    run_close(&run);
+}
+
 static void test_upload__foreign_blocks_of_the_same_place_are_not_ours(void **state)
 {
     struct mini mini = {0};
@@ -731,6 +754,7 @@ int main(void)
         cmocka_unit_test(test_upload__large_content_is_blocks_and_a_commit),
         cmocka_unit_test(test_upload__goes_on_with_the_blocks_the_cloud_lists),
         cmocka_unit_test(test_upload__a_long_retry_after_of_a_block_is_waited_out_in_the_queue),
+        cmocka_unit_test(test_upload__a_refused_checksum_of_a_block_is_left_out),
         cmocka_unit_test(test_upload__foreign_blocks_of_the_same_place_are_not_ours),
         cmocka_unit_test(test_upload__a_lost_answer_is_proved),
         cmocka_unit_test(test_upload__a_lost_commit_is_found_before_a_block_is_sent),
