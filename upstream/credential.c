@@ -20,7 +20,7 @@ struct credential {
     char secret[SECRET_BYTES_MAX]; /* key decoded, or SAS without '?' */
     size_t secret_bytes;
     unsigned generation; /* of the secret: counts changes */
-    struct stat seen; /* of secret_file when it was last read */
+    struct stat seen;    /* of secret_file when it was last read */
 };
 
 /* ---- string to sign ---- */
@@ -151,8 +151,8 @@ static void add_canonical_resource(struct text *text, struct span account,
     text_add(text, account);
     text_add(text, what->path.len ? what->path : SPAN("/"));
     for (unsigned i = 0; i < what->query_count; i++) /* startFrom is signed as startfrom */
-        sorted[i] = (struct pair){lower_copy(text->arena, what->query[i].name),
-                                  what->query[i].value};
+        sorted[i] =
+            (struct pair){lower_copy(text->arena, what->query[i].name), what->query[i].value};
     qsort(sorted, what->query_count, sizeof(*sorted), compare_query);
     for (unsigned i = 0; i < what->query_count; i++) {
         bool repeated = i && span_eq(sorted[i].name, sorted[i - 1].name);

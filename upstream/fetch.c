@@ -18,8 +18,8 @@ struct fetch {
     struct sink *sink;
     struct wan wan;
     struct timer pause;
-    unsigned attempts;   /* in a row that brought nothing */
-    uint64_t left_bytes; /* before this attempt */
+    unsigned attempts;       /* in a row that brought nothing */
+    uint64_t left_bytes;     /* before this attempt */
     bool refreshed, stalled; /* stalled: once in mid-body already */
     int err;
     void (*over)(void *arg, int err);

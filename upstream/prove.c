@@ -2,10 +2,10 @@
  * was lost?
  *
  * Ours, when the cloud's blob is what this entry would have made of it: length, content headers and
- * metadata are equal, and so are the bytes, also where the entry changes none: by MD5, or because the
- * committed list is exactly our ids. If it is not ours, the contract says what happens: hold, ours
- * (again, without the condition) or theirs. Steps:
- * start (HEAD) -> headed [-> list -> listed] -> proved or foreign. */
+ * metadata are equal, and so are the bytes, also where the entry changes none: by MD5, or because
+ * the committed list is exactly our ids. If it is not ours, the contract says what happens: hold,
+ * ours (again, without the condition) or theirs. Steps: start (HEAD) -> headed [-> list -> listed]
+ * -> proved or foreign. */
 #include "upstream/upload.h"
 
 #include "base/digest.h"

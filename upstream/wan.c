@@ -432,7 +432,8 @@ void wan_resume(struct wan *request)
     if (request->state != WAN_RUNNING || !request->paused)
         return;
     request->paused = false;
-    /* Gives the bytes again; the next round goes on. Refused now, curl would drop them and go on. */
+    /* Gives the bytes again; the next round goes on. Refused now, curl would drop them and go on.
+     */
     if (curl_easy_pause(request->easy, CURLPAUSE_CONT) != CURLE_OK)
         wan_end(request, request->abort_err ? request->abort_err : -ECONNRESET);
 }

@@ -113,8 +113,8 @@ static void get_list(struct mini *m, const struct fake_request *r, struct fake_a
     }
     at += sprintf(at, "<BlockList>");
     if (committed || all)
-        at = print_list(at, "CommittedBlocks", m->committed, m->committed_bytes,
-                        m->committed_count);
+        at =
+            print_list(at, "CommittedBlocks", m->committed, m->committed_bytes, m->committed_count);
     if (!committed)
         at = print_list(at, "UncommittedBlocks", m->staged, m->staged_bytes, m->staged_count);
     at += sprintf(at, "</BlockList>");
@@ -387,7 +387,8 @@ static void test_upload__a_long_retry_after_of_a_block_is_waited_out_in_the_queu
     run_close(&run);
 }
 
-/* The next one goes without the checksum, so a cloud that refuses it for ever is not asked for ever. */
+/* The next one goes without the checksum, so a cloud that refuses it for ever is not asked for
+ * ever. */
 static void test_upload__a_refused_checksum_of_a_block_is_left_out(void **state)
 {
     struct mini mini = {.fail_method = "PUT",
@@ -403,8 +404,9 @@ static void test_upload__a_refused_checksum_of_a_block_is_left_out(void **state)
     run_one(&run, u);
     assert_int_equal(LAST(&run).end, UPLOAD_CONFIRMED);
     assert_int_equal(fake_cloud_count(run.cloud, "PUT", "comp=block&"), 8);
-    assert_null(fake_header(fake_cloud_request(run.cloud, "PUT", "comp=block&", 7),
-                            "x-ms-content-crc64").base);
+    assert_null(
+        fake_header(fake_cloud_request(run.cloud, "PUT", "comp=block&", 7), "x-ms-content-crc64")
+            .base);
     blob_unref(blob);
     free(u);
     run_close(&run);

@@ -47,8 +47,8 @@ static void serve(void *arg, const struct fake_request *request, struct fake_ans
     snprintf(ret->headers, sizeof(ret->headers),
              "Content-Range: bytes %llu-%llu/%u\r\nETag: \"%s\"\r\nx-ms-content-crc64: %.*s\r\n",
              (unsigned long long)start, (unsigned long long)end - 1, BLOB_BYTES,
-             c->ignores_if_match ? "0x8D2" : "0x8D1",
-             (int)base64_encode(span_from(&crc, 8), text), text);
+             c->ignores_if_match ? "0x8D2" : "0x8D1", (int)base64_encode(span_from(&crc, 8), text),
+             text);
     ret->body = blob_bytes + start;
     ret->body_len = end - start;
     if (c->cuts) {
@@ -57,7 +57,8 @@ static void serve(void *arg, const struct fake_request *request, struct fake_ans
     }
     if (c->stalls) {
         c->stalls--;
-        ret->stall_at = 700; /* curl looks at the speed of the last seconds: few bytes, found soon */
+        ret->stall_at =
+            700; /* curl looks at the speed of the last seconds: few bytes, found soon */
     }
     ret->corrupt_at = c->corrupt ? 77 : 0;
 }
