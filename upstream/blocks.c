@@ -390,7 +390,7 @@ bool blocks_match(const struct sending *s, const struct block_name *names, size_
         bool known = b && b->known[i];
 
         if (names[i].bytes != MIN(bytes, length - i * bytes) || names[i].id.len != BLOCK_ID_BYTES ||
-            (!placed && !known) || memcmp(names[i].id.base, place, sizeof(place)) ||
+            (!placed && !known) || memcmp(names[i].id.base, place, sizeof(place)) != 0 ||
             (known && !span_eq(names[i].id, id_span(b, i))))
             return false;
     }

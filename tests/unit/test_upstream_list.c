@@ -117,7 +117,7 @@ static void serve(void *arg, const struct fake_request *request, struct fake_ans
 {
     struct cloud *c = arg;
     int first = first_of(c, request->target), last = MIN(first + 3, 10);
-    char *xml = xmalloc(16384), marker[8] = "";
+    char *xml = xmalloc(16384), marker[16] = "";
     size_t n = (size_t)sprintf(xml, "%s", HEAD);
 
     if (c->lossy && (c->lost = !c->lost)) {
@@ -132,7 +132,7 @@ static void serve(void *arg, const struct fake_request *request, struct fake_ans
         return;
     }
     for (int i = first; i < last; i++) {
-        char name[8];
+        char name[16];
 
         sprintf(name, "a%d", i);
         n += (size_t)sprintf(xml + n, ROW, name);
