@@ -179,6 +179,14 @@ static bool refuses_check(const struct wan *wan) /* Azurite: 500 FeatureNotSuppo
     return false;
 }
 
+static bool refuses_credential(const struct wan *wan)
+{
+    int status = wan->answer.status;
+
+    return status == 401 || status == 403 ||
+           (status == 400 && span_eq(wan->answer.code, SPAN("InvalidAuthenticationInfo")));
+}
+
 enum read_turn read_turn(struct wan *wan, int wan_err, bool *refreshed, int *err)
 {
     struct remote *remote = wan->remote;
@@ -191,9 +199,9 @@ enum read_turn read_turn(struct wan *wan, int wan_err, bool *refreshed, int *err
             *err = wan_err == -ECANCELED || wan_err == -EBUSY ? wan_err : -EPROTO;
         return wan_err == -ECONNRESET ? READ_TURN_LATER : READ_TURN_FAIL;
     }
-    if (status == 401 || status == 403) {
+    if (refuses_credential(wan)) {
         *err = -EACCES;
-        if (!*refreshed && credential_refresh(remote->credential)) {
+        if (!*refreshed && wan_secret_renewed(wan)) {
             *refreshed = true;
             return READ_TURN_AGAIN;
         }

@@ -3,9 +3,9 @@
  * A block's id says which bytes it is: {magic, box, object, offset in it, CRC-64}. So what an
  * earlier attempt, or the run before a restart, has staged can be told from anything else, and is
  * not sent again: each attempt first asks for the list. A block counts as sent when the cloud has
- * answered for it in this attempt or lists it as uncommitted with that id and size. If the committed
- * ones are ours, a commit's answer was lost, perhaps with a restart: that is proved before a byte
- * is sent.
+ * answered for it in this attempt or lists it as uncommitted with that id and size. If the
+ * committed ones are ours, a commit's answer was lost, perhaps with a restart: that is proved
+ * before a byte is sent.
  *
  * Steps: start (list) -> listed -> stage (parts run) -> commit -> committed. A part is an op of its
  * own: load -> loaded -> send -> answered. */
@@ -176,8 +176,9 @@ static void part_pause_over(struct timer *timer)
     completion_post(&container_of(timer, struct part, pause)->op.done, 0);
 }
 
-/* A lost answer to Put Block is no matter: the same id with the same bytes again. A part that sleeps
- * keeps its buffer, of which all accounts together have few: a longer pause is the queue's. */
+/* A lost answer to Put Block is no matter: the same id with the same bytes again. A part that
+ * sleeps keeps its buffer, of which all accounts together have few: a longer pause is the queue's.
+ */
 static struct next part_again(struct part *p, struct span reason, uint64_t after_ns)
 {
     struct sending *s = p->s;
@@ -390,9 +391,8 @@ bool blocks_match(const struct sending *s, const struct block_name *names, size_
         bool placed = place_print(s->upstream->conf.cache, &places, i * bytes, place);
         bool known = b && b->known[i];
 
-        if (names[i].bytes != MIN(bytes, length - i * bytes) ||
-            names[i].id.len != BLOCK_ID_BYTES || (!placed && !known) ||
-            memcmp(names[i].id.base, place, sizeof(place)) ||
+        if (names[i].bytes != MIN(bytes, length - i * bytes) || names[i].id.len != BLOCK_ID_BYTES ||
+            (!placed && !known) || memcmp(names[i].id.base, place, sizeof(place)) != 0 ||
             (known && !span_eq(names[i].id, id_span(b, i))))
             return false;
     }

@@ -19,7 +19,8 @@ struct credential {
     struct span user;              /* whose key */
     char secret[SECRET_BYTES_MAX]; /* key decoded, or SAS without '?' */
     size_t secret_bytes;
-    struct stat seen; /* of secret_file when it was last read */
+    unsigned generation; /* of the secret: counts changes */
+    struct stat seen;    /* of secret_file when it was last read */
 };
 
 /* ---- string to sign ---- */
@@ -150,8 +151,8 @@ static void add_canonical_resource(struct text *text, struct span account,
     text_add(text, account);
     text_add(text, what->path.len ? what->path : SPAN("/"));
     for (unsigned i = 0; i < what->query_count; i++) /* startFrom is signed as startfrom */
-        sorted[i] = (struct pair){lower_copy(text->arena, what->query[i].name),
-                                  what->query[i].value};
+        sorted[i] =
+            (struct pair){lower_copy(text->arena, what->query[i].name), what->query[i].value};
     qsort(sorted, what->query_count, sizeof(*sorted), compare_query);
     for (unsigned i = 0; i < what->query_count; i++) {
         bool repeated = i && span_eq(sorted[i].name, sorted[i - 1].name);
@@ -247,6 +248,7 @@ static bool credential_take(struct credential *credential, struct span text)
     if (span_eq(text, span_from(credential->secret, credential->secret_bytes)))
         return false;
     credential_set(credential, text);
+    credential->generation++;
     explicit_bzero(key, sizeof(key));
     return true;
 }
@@ -298,6 +300,11 @@ struct credential *credential_free(struct credential *credential)
         explicit_bzero(credential, sizeof(*credential));
     free(credential);
     return NULL;
+}
+
+unsigned credential_generation(const struct credential *credential)
+{
+    return credential->generation;
 }
 
 struct span credential_sas(const struct credential *credential)

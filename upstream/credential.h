@@ -25,6 +25,8 @@ struct credential *credential_free(struct credential *credential); /* NULL is fi
 /* Reads the secret's file again if it changed since. True: the secret is another one now. Blocks
  * for the length of a small read: called after a refusal and now and then, not per request. */
 bool credential_refresh(struct credential *credential);
+unsigned
+credential_generation(const struct credential *credential); /* grows with each new secret */
 /* SAS to append to the query; empty when requests are signed. */
 struct span credential_sas(const struct credential *credential);
 /* Authorization's value; empty under SAS. */

@@ -18,8 +18,8 @@ struct fetch {
     struct sink *sink;
     struct wan wan;
     struct timer pause;
-    unsigned attempts;   /* in a row that brought nothing */
-    uint64_t left_bytes; /* before this attempt */
+    unsigned attempts;       /* in a row that brought nothing */
+    uint64_t left_bytes;     /* before this attempt */
     bool refreshed, stalled; /* stalled: once in mid-body already */
     int err;
     void (*over)(void *arg, int err);
@@ -31,6 +31,7 @@ static struct next fetch_ready(struct op *op);
 static struct next fetch_send(struct op *op);
 static struct next fetch_answered(struct op *op);
 static struct next fetch_again(struct op *op);
+static struct next fetch_known(struct op *op);
 static struct next fetch_end(struct fetch *f, int err);
 
 static void fetch_head(struct wan *wan)
@@ -102,14 +103,20 @@ static struct next fetch_again(struct op *op)
     return GO(fetch_send);
 }
 
-/* The version is gone: whoever asks next must hear of the new one. */
+/* The version is gone. Readers that hear of it look again at once, so the new one must be known
+ * before: the fill ends when the name has been asked for, whatever came of that. */
 static struct next fetch_stale(struct fetch *f)
 {
     struct fill_source source = sink_source(f->sink);
     struct name name = {.container = source.container, .blob = source.blob};
 
-    open_refresh(f->upstream, &name);
-    return fetch_end(f, -ESTALE);
+    open_ask_again(f->upstream, &name, &f->op.done);
+    return AWAIT(fetch_known);
+}
+
+static struct next fetch_known(struct op *op)
+{
+    return fetch_end(FETCH(op), -ESTALE);
 }
 
 /* A body that stands still goes on over a new connection like one that was cut, but only once: a
@@ -127,6 +134,8 @@ static struct next fetch_answered(struct op *op)
     struct fetch *f = FETCH(op);
     int wan_err = op->done.err, status = f->wan.answer.status, err = -EPROTO;
 
+    if (f->err == -ESTALE)
+        return fetch_stale(f);
     if (f->err)
         return fetch_end(f, f->err);
     if (!wan_err && wan_answer_ok(&f->wan.answer))

@@ -81,7 +81,8 @@ int sink_new(struct upstream *upstream, struct blob *blob, struct range range,
 bool sink_has_room(struct sink *sink);
 void sink_await(struct sink *sink, struct completion *done);
 void sink_ask_check(struct sink *sink, struct wan *wan); /* the headers that ask for a checksum */
-/* The head of a GET that feeds it has come. -EPROTO: another range than asked for. */
+/* The head of a GET that feeds it has come. -EPROTO: another range than asked for; -ESTALE: of
+ * another version. */
 int sink_head(struct sink *sink, struct wan *wan) must_check;
 int sink_take(struct sink *sink, struct wan *wan, struct span bytes) must_check;
 void sink_detach(struct sink *sink); /* the request that fed it goes away */
@@ -96,8 +97,10 @@ int sink_end(struct sink *sink, int err);
 /* Runs GETs until the sink is complete or hopeless, then ends it; over(arg, err) on the thread. */
 void fetch_start(struct remote *remote, struct sink *sink, void (*over)(void *arg, int err),
                  void *arg);
-/* Asks for that name without anybody waiting: something contradicts what we know of it. */
+/* Asks for that name, known or not: something contradicts what we know of it. Nobody waits; or
+ * `done`, on the upstream thread's loop, until it is learned. */
 void open_refresh(struct upstream *upstream, const struct name *name);
+void open_ask_again(struct upstream *upstream, const struct name *name, struct completion *done);
 
 /* ---- write-back ---- */
 /* buffer.c: a fixed number of buffers, so that uploads together hold no more than that. What is

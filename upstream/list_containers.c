@@ -112,6 +112,7 @@ static struct next roster_page_done(struct roster *r)
         return GO(roster_forget);
     if (++r->pages == ROSTER_PAGES_MAX)
         return roster_end(r, -EPROTO);
+    r->attempts = 0; /* they are of a page */
     r->marker = arena_copy(r->arena, list_page_marker(r->page));
     return GO(roster_send);
 }

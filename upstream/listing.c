@@ -117,9 +117,8 @@ static struct next listing_learned(struct op *op);
  * it are two places. */
 static struct span marker_key(struct listing *l, struct span from)
 {
-    struct flight_key key = {.kind = 'm',
-                             .number = l->gap.container,
-                             .part = {l->gap.prefix, l->gap.delimiter, from}};
+    struct flight_key key = {
+        .kind = 'm', .number = l->gap.container, .part = {l->gap.prefix, l->gap.delimiter, from}};
 
     return flight_key_print(&key, l->arena);
 }
@@ -194,8 +193,8 @@ static void listing_place(struct listing *l)
         l->start_from = true;
         return;
     }
-    l->marker = arena_copy(
-        l->arena, marker_get(l->flight.upstream->markers, marker_key(l, l->gap.from)));
+    l->marker =
+        arena_copy(l->arena, marker_get(l->flight.upstream->markers, marker_key(l, l->gap.from)));
     if (!l->marker.len)
         listing_from_start(l);
 }
@@ -293,6 +292,7 @@ static struct next listing_learned(struct op *op)
         return listing_end(l, 0);
     if (++l->pages == LIST_PAGES_MAX)
         return listing_end(l, -EPROTO);
+    l->attempts = 0; /* they are of a page: a long walk over a lossy WAN ends as well */
     l->page_from = arena_copy(l->arena, l->to);
     l->marker = arena_copy(l->arena, list_page_marker(l->page));
     return GO(listing_send);

@@ -369,12 +369,33 @@ static void open_call(struct call *call) /* upstream thread */
         open_start(call->upstream, &key, name, call->range, call->held, call);
 }
 
-void open_refresh(struct upstream *upstream, const struct name *name)
+static void refresh(struct upstream *upstream, const struct name *name, struct call *call)
 {
     struct flight_key key = {.kind = 'o', .number = name->container, .part = {name->blob}};
 
-    if (!upstream->stopping && !flight_join(upstream, &key, NULL))
-        open_start(upstream, &key, name, (struct range){0, 0}, NULL, NULL);
+    if (!flight_join(upstream, &key, call))
+        open_start(upstream, &key, name, (struct range){0, 0}, NULL, call);
+}
+
+void open_refresh(struct upstream *upstream, const struct name *name)
+{
+    if (!upstream->stopping)
+        refresh(upstream, name, NULL);
+}
+
+static void refresh_call(struct call *call) /* upstream thread */
+{
+    refresh(call->upstream, &call->name, call);
+}
+
+void open_ask_again(struct upstream *upstream, const struct name *name, struct completion *done)
+{
+    struct call *call = call_new(upstream, refresh_call, done);
+
+    if (!call)
+        return;
+    call_set_name(call, name);
+    call_start(call, 0);
 }
 
 void upstream_open(struct upstream *upstream, const struct name *name, struct range first,

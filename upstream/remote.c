@@ -31,8 +31,8 @@ struct remote *remote_new(const struct account *account, struct client *client,
     remote->conf = *conf;
     if (!remote->conf.connections)
         remote->conf.connections = REMOTE_CONNECTIONS_DEF;
-    remote->conf.connections = MAX(remote->conf.connections,
-                                   MAX(REMOTE_READS_RESERVED, REMOTE_UPLOADS_RESERVED) + 1);
+    remote->conf.connections =
+        MAX(remote->conf.connections, MAX(REMOTE_READS_RESERVED, REMOTE_UPLOADS_RESERVED) + 1);
     if (!remote->conf.connect_timeout_ms)
         remote->conf.connect_timeout_ms = CONNECT_TIMEOUT_DEF_MS;
     if (!remote->conf.stall_timeout_ms)

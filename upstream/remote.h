@@ -13,10 +13,11 @@
 #define AZURE_VERSION          "2023-11-03" /* startFrom, CRC64 both ways; Azurite knows it */
 #define REMOTE_CONNECTIONS_DEF 32
 #define REMOTE_READS_RESERVED  4 /* connections uploads leave to reads */
-/* ... and reads to uploads: cold reading may go on for hours, and the dirty mark fills meanwhile. */
+/* ... and reads to uploads: cold reading may go on for hours, and the dirty mark fills meanwhile.
+ */
 #define REMOTE_UPLOADS_RESERVED 4
-#define CONNECT_TIMEOUT_DEF_MS 5000
-#define STALL_TIMEOUT_DEF_MS   30000
+#define CONNECT_TIMEOUT_DEF_MS  5000
+#define STALL_TIMEOUT_DEF_MS    30000
 
 /* How a fetched range is proved, best first; a cloud that refuses one is asked for the next. */
 enum range_check { RANGE_CRC64, RANGE_MD5, RANGE_LENGTH };

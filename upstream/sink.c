@@ -152,6 +152,9 @@ int sink_head(struct sink *sink, struct wan *wan)
 
     if (err)
         return err;
+    /* If-Match is only as good as what lies between: a proxy that drops it would mix versions. */
+    if (!span_eq(wan_answer_header(&wan->answer, SPAN("etag")), sink->source.etag))
+        return -ESTALE;
     if (got.start != sink->source.bytes.start + sink->at)
         return -EPROTO;
     if (!sink->at) {

@@ -58,6 +58,7 @@ void sending_crc(struct sending *s, struct wan *wan, uint64_t crc, bool beside_m
         return;
     crc = htole64(crc);
     wan->sent_crc = true;
+    wan->sent_both = beside_md5;
     wan_header(wan, SPAN("x-ms-content-crc64"),
                span_from(text, base64_encode(span_from(&crc, 8), text)));
 }
@@ -183,15 +184,16 @@ static struct next upload_done(struct op *op)
 bool sending_crc_refused(struct sending *s, const struct wan *wan)
 {
     struct span code = wan->answer.code;
+    bool both = span_eq(code, SPAN("BothCrc64AndMd5HeaderPresent"));
 
     if (!wan->sent_crc)
         return false;
-    if (span_eq(code,
-                SPAN("BothCrc64AndMd5HeaderPresent"))) { /* Azurite counts the MD5 to be stored */
+    if (both && wan->sent_both) { /* Azurite counts the MD5 to be stored */
         s->remote->one_checksum = true;
         return true;
     }
-    if (!span_eq(code, SPAN("UnsupportedHeader")) && !span_eq(code, SPAN("FeatureNotSupported")))
+    if (!both && !span_eq(code, SPAN("UnsupportedHeader")) &&
+        !span_eq(code, SPAN("FeatureNotSupported")))
         return false;
     if (!s->remote->upload_crc64_refused)
         log_info("the cloud takes no CRC64 with uploads",
@@ -202,7 +204,7 @@ bool sending_crc_refused(struct sending *s, const struct wan *wan)
 
 static struct next judge_credential(struct sending *s, struct span reason)
 {
-    bool changed = credential_refresh(s->remote->credential);
+    bool changed = wan_secret_renewed(&s->wan);
 
     if (!changed)
         log_warn_limited("the cloud refuses our credential for uploads",

@@ -78,9 +78,10 @@ struct next prove_start(struct sending *s);
 struct next blocks_start(struct sending *s);
 struct next blocks_commit(struct sending *s);
 struct next blocks_go_on(struct sending *s); /* the committed blocks are ours, the rest is not */
-void blocks_free(struct blocks *blocks); /* NULL is fine */
-/* Are these committed blocks, in order, exactly those this version goes up as? Objects never change,
- * so box, object and offset tell without reading a byte; where a CRC is known it counts as well. */
+void blocks_free(struct blocks *blocks);     /* NULL is fine */
+/* Are these committed blocks, in order, exactly those this version goes up as? Objects never
+ * change, so box, object and offset tell without reading a byte; where a CRC is known it counts as
+ * well. */
 bool blocks_match(const struct sending *s, const struct block_name *names, size_t count);
 struct next upload_resend(struct sending *s); /* from the beginning, in the same attempt */
 

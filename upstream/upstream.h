@@ -2,9 +2,10 @@
  *
  * Own threads with a curl multi handle each; completions come back on the caller's loop. Errors:
  * -ENOENT the cloud says absent; -EHOSTUNREACH no answer within the budget or the breaker is open;
- * -EACCES it refuses our credentials; -ESTALE what it has now is another version; -EPROTO nonsense;
- * -EBUSY too many calls wait (UPSTREAM_CALLS_MAX). Every call sets done->cancel; a cancelled call
- * leaves its request running, the cache learns the answer. */
+ * -EACCES it refuses our credentials; -ESTALE what it has now is another version (a fill that ends
+ * so comes after the name was asked for again); -EPROTO nonsense; -EBUSY too many calls wait
+ * (UPSTREAM_CALLS_MAX). Every call sets done->cancel; a cancelled call leaves its request running,
+ * the cache learns the answer. */
 #ifndef UPSTREAM_UPSTREAM_H
 #define UPSTREAM_UPSTREAM_H
 

@@ -156,6 +156,8 @@ static size_t on_receive(char *base, size_t size, size_t n, void *arg)
     size_t bytes = size * n;
     int rc = 0;
 
+    if (request->abort_err) /* curl asks once more after a refusal in wan_resume */
+        return 0;
     if (wan_answer_ok(&request->answer) && request->on_body)
         rc = request->on_body(request, span_from(base, bytes));
     if (rc == WAN_PAUSE) {
@@ -201,6 +203,7 @@ static void wan_sign(struct wan *request)
     struct span authorization;
     char date[HTTP_DATE_BYTES + 1];
 
+    request->signed_with = credential_generation(request->remote->credential);
     http_date_print(clock_wall_ns(), date);
     wan_header(request, SPAN("x-ms-date"), span_of(date));
     wan_header(request, SPAN("x-ms-version"), SPAN(AZURE_VERSION));
@@ -216,6 +219,14 @@ static void wan_sign(struct wan *request)
     authorization = credential_sign(request->remote->credential, request->arena, &what);
     if (authorization.len)
         wan_header(request, SPAN("Authorization"), authorization);
+}
+
+bool wan_secret_renewed(const struct wan *request)
+{
+    struct credential *credential = request->remote->credential;
+
+    return request->signed_with != credential_generation(credential) ||
+           credential_refresh(credential);
 }
 
 static struct span wan_url(struct wan *request)
@@ -421,8 +432,10 @@ void wan_resume(struct wan *request)
     if (request->state != WAN_RUNNING || !request->paused)
         return;
     request->paused = false;
-    curl_easy_pause(request->easy,
-                    CURLPAUSE_CONT); /* gives the bytes again; the next round goes on */
+    /* Gives the bytes again; the next round goes on. Refused now, curl would drop them and go on.
+     */
+    if (curl_easy_pause(request->easy, CURLPAUSE_CONT) != CURLE_OK)
+        wan_end(request, request->abort_err ? request->abort_err : -ECONNRESET);
 }
 
 void wan_cancel(struct wan *request)

@@ -50,6 +50,7 @@ struct wan {
     bool asked_check; /* a checksum of the range was asked for, of this kind: a refusal may be of
                          that */
     bool sent_crc;    /* likewise of the body's checksum */
+    bool sent_both;   /* the MD5 to be stored too */
     int asked_kind;   /* enum range_check */
     void (*on_head)(struct wan *request);
     int (*on_body)(struct wan *request,
@@ -66,6 +67,7 @@ struct wan {
     size_t body_sent, head_bytes;
     int abort_err;
     bool head_done, paused;
+    unsigned signed_with; /* credential_generation */
     uint64_t started_ns;
 };
 
@@ -80,6 +82,9 @@ void wan_start(struct wan *request, struct completion *done);
 void wan_resume(struct wan *request);
 /* The post still comes, with -ECANCELED. Not from within on_head or on_body. */
 void wan_cancel(struct wan *request);
+
+/* It was refused: is there another secret by now than it was signed with? */
+bool wan_secret_renewed(const struct wan *request);
 
 /* First header of that name, trimmed; base NULL when absent. */
 struct span wan_answer_header(const struct wan_answer *answer, struct span name);

@@ -352,6 +352,8 @@ void fill_on_resume(struct fill *fill, void (*resume)(void *arg), void *arg)
 
 static _Atomic unsigned fake_fills_ok, fake_fills_failed;
 static _Atomic int fake_fill_err;
+static const struct cache *fake_fill_watch; /* set: how much it had learned when a fill failed */
+static _Atomic unsigned fake_fill_learned;
 
 void fill_end(struct fill *fill, int err, const uint64_t *crc)
 {
@@ -363,8 +365,9 @@ void fill_end(struct fill *fill, int err, const uint64_t *crc)
         assert(!crc || *crc == crc64(0, fill->blob->content + fill->range.start, fill->range.len));
         fake_fills_ok++;
     } else {
-        fake_fills_failed++;
         fake_fill_err = err;
+        fake_fill_learned = fake_fill_watch ? fake_fill_watch->learned_count : 0;
+        fake_fills_failed++;
     }
     for (unsigned i = first; i < first + count; i++)
         fill->blob->unit[i] = err ? 0 : 2;

@@ -186,6 +186,36 @@ static int refuse(struct wan *request, struct span bytes)
     return -ESTALE;
 }
 
+static int refuse_after_a_pause(struct wan *request, struct span bytes)
+{
+    return pauses++ ? -ESTALE : WAN_PAUSE;
+}
+
+static void test_client__a_refusal_after_a_pause_ends_it_at_once(void **state)
+{
+    struct run run;
+    struct wan request = {0};
+    struct wait wait;
+
+    run_open(&run, NULL);
+    run.answer.body = "0123456789";
+    run.answer.body_len = 10;
+    pauses = 0;
+    wan_init(&request, run.remote, WAN_GET, WAN_READ);
+    wan_path(&request, SPAN("ctr"), SPAN("b"));
+    request.on_body = refuse_after_a_pause;
+    wait_init(&run, &wait);
+    wan_start(&request, &wait.done);
+    while (!pauses)
+        client_round(run.client, 5);
+    wan_resume(&request);
+    assert_int_equal(request.state, WAN_IDLE);
+    assert_int_equal(wait_for(&run, &wait), -ESTALE);
+    assert_int_equal(pauses, 2);
+    wan_done(&request);
+    run_close(&run);
+}
+
 static int one_get(struct run *run, struct wan *request, int (*on_body)(struct wan *, struct span))
 {
     struct wait wait;
@@ -255,6 +285,34 @@ static void test_client__a_probe_makes_a_connection_of_its_own(void **state)
     assert_int_equal(one_get(&run, &request, NULL), 0); /* the kept one may be dead */
     assert_int_equal(fake_cloud_request(run.cloud, "GET", "", 1)->connection, 1);
     wan_done(&request);
+    run_close(&run);
+}
+
+/* Many requests are refused when a secret is replaced; the first that looks reads the file. */
+static void test_client__a_new_secret_counts_for_all_that_were_refused(void **state)
+{
+    char path[] = "/tmp/hearth-key-XXXXXX";
+    struct wan one = {0}, two = {0};
+    int fd = mkstemp(path);
+    struct run run;
+
+    assert_int_equal(write(fd, "c2VjcmV0\n", 9), 9); /* "secret", as it is */
+    run_open(&run, NULL);
+    run.account.upstream.secret_file = span_of(path);
+    run.answer.status = 403;
+    assert_int_equal(one_get(&run, &one, NULL), 0);
+    assert_int_equal(one_get(&run, &two, NULL), 0);
+    assert_false(wan_secret_renewed(&one));
+    assert_int_equal(ftruncate(fd, 0), 0);
+    assert_int_equal(pwrite(fd, "b3RoZXIh\n", 9, 0), 9);
+    assert_true(wan_secret_renewed(&one));
+    assert_true(wan_secret_renewed(&two));
+    assert_int_equal(one_get(&run, &two, NULL), 0);
+    assert_false(wan_secret_renewed(&two));
+    close(fd);
+    unlink(path);
+    wan_done(&one);
+    wan_done(&two);
     run_close(&run);
 }
 
@@ -399,9 +457,11 @@ int main(void)
         cmocka_unit_test(test_client__sends_what_was_built_and_signed),
         cmocka_unit_test(test_client__streams_and_reuses_connections),
         cmocka_unit_test(test_client__pauses_and_gives_the_same_bytes_again),
+        cmocka_unit_test(test_client__a_refusal_after_a_pause_ends_it_at_once),
         cmocka_unit_test(test_client__every_fault_has_its_error),
         cmocka_unit_test(test_client__refuses_at_once_when_nobody_is_there_and_recovers),
         cmocka_unit_test(test_client__a_probe_makes_a_connection_of_its_own),
+        cmocka_unit_test(test_client__a_new_secret_counts_for_all_that_were_refused),
         cmocka_unit_test(test_client__uploads_leave_room_for_reads),
         cmocka_unit_test(test_client__reads_leave_room_for_uploads),
         cmocka_unit_test(test_client__no_connection_is_unreachable),

@@ -112,7 +112,8 @@ static void test_credential__sorts_names_as_the_service_does(void **state)
     arena_free(arena);
 }
 
-/* Parameters are signed by lower-case names, and in the order of these: List Blobs has startFrom. */
+/* Parameters are signed by lower-case names, and in the order of these: List Blobs has startFrom.
+ */
 static void test_credential__signs_parameters_in_lower_case(void **state)
 {
     const struct pair sent[] = {{SPAN("restype"), SPAN("container")},

@@ -114,8 +114,8 @@ static void get_list(struct mini *m, const struct fake_request *r, struct fake_a
     }
     at += sprintf(at, "<BlockList>");
     if (committed || all)
-        at = print_list(at, "CommittedBlocks", m->committed, m->committed_bytes,
-                        m->committed_count);
+        at =
+            print_list(at, "CommittedBlocks", m->committed, m->committed_bytes, m->committed_count);
     if (!committed)
         at = print_list(at, "UncommittedBlocks", m->staged, m->staged_bytes, m->staged_count);
     at += sprintf(at, "</BlockList>");
@@ -383,6 +383,31 @@ static void test_upload__a_long_retry_after_of_a_block_is_waited_out_in_the_queu
     assert_true(LAST(&run).retry_after_ns == 60 * NS_PER_SEC);
     run_one(&run, u);
     assert_int_equal(LAST(&run).end, UPLOAD_CONFIRMED);
+    blob_unref(blob);
+    free(u);
+    run_close(&run);
+}
+
+/* The next one goes without the checksum, so a cloud that refuses it for ever is not asked for
+ * ever. */
+static void test_upload__a_refused_checksum_of_a_block_is_left_out(void **state)
+{
+    struct mini mini = {.fail_method = "PUT",
+                        .fail_target = "comp=block&",
+                        .fail_status = 400,
+                        .fail_headers = "x-ms-error-code: BothCrc64AndMd5HeaderPresent\r\n",
+                        .fail_count = 4};
+    struct blob *blob = version_of(LARGE_BYTES, 16);
+    struct upload *u = entry(UPLOAD_CONTENT, blob, BASE_ANY, "");
+    struct run run;
+
+    run_open(&run, serve, &mini);
+    run_one(&run, u);
+    assert_int_equal(LAST(&run).end, UPLOAD_CONFIRMED);
+    assert_int_equal(fake_cloud_count(run.cloud, "PUT", "comp=block&"), 8);
+    assert_null(
+        fake_header(fake_cloud_request(run.cloud, "PUT", "comp=block&", 7), "x-ms-content-crc64")
+            .base);
     blob_unref(blob);
     free(u);
     run_close(&run);
@@ -755,6 +780,7 @@ int main(void)
         cmocka_unit_test(test_upload__large_content_is_blocks_and_a_commit),
         cmocka_unit_test(test_upload__goes_on_with_the_blocks_the_cloud_lists),
         cmocka_unit_test(test_upload__a_long_retry_after_of_a_block_is_waited_out_in_the_queue),
+        cmocka_unit_test(test_upload__a_refused_checksum_of_a_block_is_left_out),
         cmocka_unit_test(test_upload__foreign_blocks_of_the_same_place_are_not_ours),
         cmocka_unit_test(test_upload__a_lost_answer_is_proved),
         cmocka_unit_test(test_upload__a_lost_answer_to_a_delete_is_proved),

@@ -101,6 +101,7 @@ static void test_upstream_list__half_a_row_is_no_knowledge(void **state)
 /* A cloud of names a0..a9, three a page, its markers opaque ("!3" before a3). */
 struct cloud {
     bool knows_start_from, refuses_markers;
+    bool lossy, lost; /* every other request is refused as busy */
 };
 
 static int first_of(struct cloud *c, const char *target)
@@ -116,9 +117,14 @@ static void serve(void *arg, const struct fake_request *request, struct fake_ans
 {
     struct cloud *c = arg;
     int first = first_of(c, request->target), last = MIN(first + 3, 10);
-    char *xml = xmalloc(16384), marker[8] = "";
+    char *xml = xmalloc(16384), marker[16] = "";
     size_t n = (size_t)sprintf(xml, "%s", HEAD);
 
+    if (c->lossy && (c->lost = !c->lost)) {
+        ret->status = 503;
+        free(xml);
+        return;
+    }
     if (c->refuses_markers && strstr(request->target, "marker=")) {
         c->refuses_markers = false;
         ret->status = 400;
@@ -267,6 +273,17 @@ static void test_upstream_list__walks_from_the_start_where_it_does_not(void **st
     run_close(&run);
 }
 
+static void test_upstream_list__a_long_walk_over_a_lossy_wan_ends(void **state)
+{
+    struct cloud cloud = {.lossy = true};
+    struct run run;
+
+    run_open(&run, serve, &cloud);
+    assert_int_equal(list_once(&run, "a95"), 0); /* four pages, each refused once */
+    assert_int_equal(run.cache->pages, 4);
+    run_close(&run);
+}
+
 static void test_upstream_list__an_expired_marker_costs_a_walk(void **state)
 {
     struct cloud cloud = {0};
@@ -378,6 +395,7 @@ int main(void)
         cmocka_unit_test(test_upstream_list__start_from_comes_before_a_marker),
         cmocka_unit_test(test_upstream_list__uses_start_from_where_the_cloud_knows_it),
         cmocka_unit_test(test_upstream_list__walks_from_the_start_where_it_does_not),
+        cmocka_unit_test(test_upstream_list__a_long_walk_over_a_lossy_wan_ends),
         cmocka_unit_test(test_upstream_list__an_expired_marker_costs_a_walk),
         cmocka_unit_test(test_upstream_list__nonsense_is_no_outage),
         cmocka_unit_test(test_upstream_list__containers_are_known_after_the_last_page),

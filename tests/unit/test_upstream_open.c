@@ -205,6 +205,9 @@ static void test_upstream_open__refusals_have_their_errors(void **state)
 
     start(&run, &cloud);
     assert_int_equal(open_once(&run, (struct range){0, 10}, &blob), -EACCES);
+    cloud.status = 400; /* a secret that was read half written */
+    cloud.code = "InvalidAuthenticationInfo";
+    assert_int_equal(open_once(&run, (struct range){0, 10}, &blob), -EACCES);
     cloud.status = 404; /* not the service's: nothing is learned */
     cloud.code = "";
     assert_int_equal(open_once(&run, (struct range){0, 10}, &blob), -EPROTO);
