@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from http.client import HTTPConnection, HTTPException
 
 import pytest
-from azure.core.exceptions import AzureError
+from azure.core.exceptions import AzureError, ResourceNotFoundError
 from azure.storage.blob import AccountSasPermissions, BlobServiceClient, ResourceTypes, generate_account_sas
 
 from support.box import ACCOUNT, KEY, Azurite, Box, wait_until
@@ -268,3 +268,21 @@ def test_listings_come_once(box, wan, cloud, container):
         assert sorted(b.name for b in near.walk_blobs()) == ["a/", "b/", "top", "ü/"]
         assert [b.name for b in near.walk_blobs("a/")] == [f"a/{i:03d}" for i in range(40)]
     assert sum("comp=list" in t for _, t, _ in wan.requests) <= flat + 2
+
+
+def test_a_cold_blob_that_the_cloud_has_replaced_or_lost_is_an_answer(box, wan, cloud, container):
+    """Known by its first bytes, the rest cold: what the cloud refuses (412, 404) is not asked for ever."""
+    there, here = (client(e).get_container_client(container) for e in (cloud.endpoint, box.endpoint))
+    old, new = data_of("old", 12 * MIB), data_of("new", 9 * MIB)
+    for name in ("replaced", "lost"):
+        there.upload_blob(name, old)
+        assert here.get_blob_client(name).download_blob(offset=0, length=100).readall() == old[:100]
+    there.upload_blob("replaced", new, overwrite=True)
+    there.delete_blob("lost")
+    wan.reset()
+    blob = here.get_blob_client("replaced")
+    assert blob.download_blob(offset=8 * MIB, length=1000).readall() == new[8 * MIB:8 * MIB + 1000]
+    assert blob.download_blob().readall() == new
+    with pytest.raises(ResourceNotFoundError):
+        here.get_blob_client("lost").download_blob(offset=8 * MIB, length=1000).readall()
+    assert len(wan.requests) < 40
