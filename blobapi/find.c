@@ -2,7 +2,8 @@
  * fresh enough for the contract, from the cloud where the box does not know (design section 6).
  *
  *   known, fresh           r->blob from memory without a thread hop, else from the index
- *   known, expired         asked again with a budget; the cloud silent: stale, or 503 by `offline`
+ *   known, expired         asked again with a budget; the cloud silent: stale, or 503 by `offline`.
+ *                          One that let a budget run out is asked for SILENCE_NS without waiting
  *   known, but not so      asked again (r->refetch): the cloud refused its bytes
  *   known absent           -ENOENT
  *   not known              asked, once for all who wait; the cloud silent: -EHOSTUNREACH, a 503
@@ -14,6 +15,7 @@
 
 #define REVALIDATE_BUDGET_NS (50 * NS_PER_MS)  /* design section 5, revalidate_budget */
 #define REVALIDATE_WAIT_NS   (30 * NS_PER_SEC) /* offline = fail: nothing else to answer with */
+#define SILENCE_NS           NS_PER_SEC
 
 static struct next find_hot(struct op *op);
 static struct next find_looked_up(struct op *op);
@@ -88,27 +90,10 @@ static bool expired(const struct request *r, const struct blob_record *record)
     }
 }
 
-static struct next find_fresh(struct op *op)
+/* Until when the account's cloud is taken for silent, monotonic; 0: it answers. */
+static _Atomic uint64_t *silence_of(struct request *r)
 {
-    struct request *r = REQUEST(op);
-    const struct blob_record *record = blob_record(r->blob);
-    bool forced = r->refetch;
-    /* When the bytes are not here either, there is nothing to serve stale: worth a real wait. */
-    uint64_t budget = r->contract->offline == OFFLINE_SERVE && !forced ? REVALIDATE_BUDGET_NS
-                                                                       : REVALIDATE_WAIT_NS;
-
-    r->refetch = false;
-    if (!can_have_changed(r, record) || (!forced && (r->asked_cloud || !expired(r, record))))
-        return found(r, 0);
-    r->asked_cloud = true;
-    upstream_revalidate(r->api->conf.upstream, r->blob, budget, &r->newer, &op->done);
-    return AWAIT(find_revalidated);
-}
-
-static struct next find_again(struct request *r)
-{
-    r->blob = r->blob ? blob_unref(r->blob) : NULL;
-    return ++r->asks < FIND_ROUNDS_MAX ? GO(find_hot) : found(r, -EBUSY);
+    return &r->api->silent_until_ns[r->account - r->api->conf.accounts->at];
 }
 
 static struct next find_stale(struct request *r)
@@ -120,10 +105,45 @@ static struct next find_stale(struct request *r)
     return found(r, 0);
 }
 
+static struct next find_fresh(struct op *op)
+{
+    struct request *r = REQUEST(op);
+    const struct blob_record *record = blob_record(r->blob);
+    bool forced = r->refetch;
+    /* When the bytes are not here either, there is nothing to serve stale: worth a real wait. */
+    bool patient = r->contract->offline != OFFLINE_SERVE || forced;
+
+    r->refetch = false;
+    if (!can_have_changed(r, record) || (!forced && (r->asked_cloud || !expired(r, record))))
+        return found(r, 0);
+    r->asked_cloud = true;
+    if (!patient && clock_mono_ns() < atomic_load_explicit(silence_of(r), memory_order_relaxed)) {
+        upstream_revalidate(r->api->conf.upstream, r->blob, 0, NULL, NULL); /* nobody waits */
+        return find_stale(r);
+    }
+    upstream_revalidate(r->api->conf.upstream, r->blob,
+                        patient ? REVALIDATE_WAIT_NS : REVALIDATE_BUDGET_NS, &r->newer, &op->done);
+    return AWAIT(find_revalidated);
+}
+
+static struct next find_again(struct request *r)
+{
+    r->blob = r->blob ? blob_unref(r->blob) : NULL;
+    return ++r->asks < FIND_ROUNDS_MAX ? GO(find_hot) : found(r, -EBUSY);
+}
+
+static struct next find_silent(struct request *r)
+{
+    atomic_store_explicit(silence_of(r), clock_mono_ns() + SILENCE_NS, memory_order_relaxed);
+    return find_stale(r);
+}
+
 static struct next find_revalidated(struct op *op)
 {
     struct request *r = REQUEST(op);
 
+    if (!op->done.err || op->done.err == -ENOENT)
+        atomic_store_explicit(silence_of(r), 0, memory_order_relaxed);
     switch (op->done.err) {
     case 0:
         r->learned |= blob_record(r->newer)->etag != blob_record(r->blob)->etag;
@@ -137,7 +157,7 @@ static struct next find_revalidated(struct op *op)
     case -ECANCELED:
         return found(r, -ECANCELED);
     default:
-        return find_stale(r);
+        return find_silent(r);
     }
 }
 

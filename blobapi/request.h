@@ -172,6 +172,7 @@ struct request {
 struct blobapi {
     struct blobapi_conf conf;
     _Atomic unsigned waiting_for_space;
+    _Atomic uint64_t *silent_until_ns; /* per account, as in conf.accounts (find.c) */
 };
 /* The row for a method and target; NULL: *error (and for a query parameter or header, its name)
  * says why. */

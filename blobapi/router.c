@@ -392,12 +392,15 @@ int blobapi_open(const struct blobapi_conf *conf, struct blobapi **ret)
     struct blobapi *api = xcalloc(1, sizeof(*api));
 
     api->conf = *conf;
+    api->silent_until_ns = xcalloc(conf->accounts->count, sizeof(*api->silent_until_ns));
     *ret = api;
     return 0;
 }
 
 struct blobapi *blobapi_close(struct blobapi *api)
 {
+    if (api)
+        free(api->silent_until_ns);
     free(api);
     return NULL;
 }

@@ -64,7 +64,8 @@ struct call *call_new(struct upstream *upstream, void (*begin)(struct call *),
 
     if (atomic_fetch_add(&upstream->calls, 1) >= UPSTREAM_CALLS_MAX) {
         atomic_fetch_sub(&upstream->calls, 1);
-        completion_post(done, -EBUSY);
+        if (done)
+            completion_post(done, -EBUSY);
         return NULL;
     }
     call = xcalloc(1, sizeof(*call));
@@ -72,7 +73,7 @@ struct call *call_new(struct upstream *upstream, void (*begin)(struct call *),
     call->begin = begin;
     call->done = done;
     call->forth = (struct completion){.fn = call_forth, .loop = client_loop(upstream->client)};
-    call->back = (struct completion){.fn = call_back, .loop = done->loop};
+    call->back = (struct completion){.fn = call_back, .loop = loop_current()};
     call->budget.fn = call_over_budget;
     return call;
 }
@@ -121,8 +122,10 @@ struct span call_take_text(struct call *call, unsigned i)
 
 void call_start(struct call *call, uint64_t budget_ns)
 {
-    call->done->cancel = call_cancel;
-    call->done->callee = call;
+    if (call->done) {
+        call->done->cancel = call_cancel;
+        call->done->callee = call;
+    }
     if (budget_ns)
         timer_start(call->done->loop, &call->budget, budget_ns);
     completion_post(&call->forth, 0);

@@ -35,7 +35,7 @@ struct call {
     struct span text[3]; /* container name; or a gap's prefix, delimiter, from */
 };
 
-/* Caller's loop. NULL: too many wait, done is posted with -EBUSY. */
+/* Caller's loop. NULL: too many wait, done is posted with -EBUSY. done NULL: nobody waits. */
 struct call *call_new(struct upstream *upstream, void (*begin)(struct call *),
                       struct completion *done);
 void call_set_name(struct call *call, const struct name *name);

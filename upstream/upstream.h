@@ -35,7 +35,7 @@ void upstream_open(struct upstream *upstream, const struct name *name, struct ra
                    struct blob **ret, struct completion *done);
 /* Expired name whose version is held here: asked with If-None-Match, the bytes stay. After
  * budget_ns -ETIMEDOUT: serve what is held or refuse; the request goes on and teaches the cache.
- * Single flight. */
+ * Single flight. done and ret NULL: nobody waits. */
 void upstream_revalidate(struct upstream *upstream, struct blob *held, uint64_t budget_ns,
                          struct blob **ret, struct completion *done);
 /* Unknown container: Get Container Properties, single flight. 0, -ENOENT, ... ; the cache has

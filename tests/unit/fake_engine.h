@@ -78,7 +78,7 @@ static struct cloud {
     const char *body;   /* of the blob that open gives */
     const char *newer;  /* body of another version, which a revalidation gives; NULL: the same */
     bool fills_nothing; /* a fill ends well, the gap stays */
-    unsigned opens, revalidates, fills, lists, container_opens;
+    unsigned opens, revalidates, unheard, fills, lists, container_opens;
     unsigned list_held; /* 64 KiB buffers in use while it was asked for a list */
 } cloud;
 
@@ -662,6 +662,9 @@ void upstream_revalidate(struct upstream *upstream, struct blob *held, uint64_t 
                          struct blob **ret, struct completion *done)
 {
     cloud.revalidates++;
+    cloud.unheard += !done;
+    if (!done)
+        return;
     if (!cloud.revalidate_err && cloud.newer) {
         *ret = blob_ref(engine_put(held->name.blob, span_of(cloud.newer)));
     } else if (!cloud.revalidate_err) {

@@ -90,23 +90,30 @@ static void test_cloud__expired_is_revalidated_or_stale(void **state)
     ASK("GET", "/far/ctr/b", "", 200, NULL);
     assert_header("x-hearth-cache", "stale");
     assert_true(fake_answer_header(&answer, "x-hearth-age").len > 0);
+    assert_int_equal(cloud.unheard, 0);
+    ASK("GET", "/far/ctr/b", "", 200, NULL); /* a cloud that was silent a moment ago is not waited for */
+    assert_header("x-hearth-cache", "stale");
+    assert_int_equal(cloud.unheard, 1);
     ASK("GET", "/far/strict/b", "", 503, "ServerBusy"); /* offline = fail */
     cloud.revalidate_err = 0;
-    ASK("HEAD", "/far/ctr/b", "", 200, NULL);
-    assert_int_equal(cloud.revalidates, 3);
+    ASK("HEAD", "/far/strict/b", "", 200, NULL);
+    b->record.checked_ns = 1;
+    ASK("HEAD", "/far/ctr/b", "", 200, NULL); /* it answers again */
+    assert_int_equal(cloud.unheard, 1);
+    assert_int_equal(cloud.revalidates, 5);
     assert_header("x-hearth-cache", "hit"); /* no byte and no property came from there */
     ASK("HEAD", "/far/ctr/b", "", 200, NULL);
-    assert_int_equal(cloud.revalidates, 3); /* it is fresh now */
+    assert_int_equal(cloud.revalidates, 5); /* it is fresh now */
     b->record.checked_ns = clock_wall_ns() + 60 * (int64_t)NS_PER_SEC;
     ASK("HEAD", "/far/ctr/b", "", 200, NULL);
-    assert_int_equal(cloud.revalidates, 4); /* a time to come counts as expired */
+    assert_int_equal(cloud.revalidates, 6); /* a time to come counts as expired */
     b->record.checked_ns = 1;
     cloud.revalidate_err = -ENOENT;
     ASK("GET", "/far/ctr/b", "", 404, "BlobNotFound");
     engine_add(b);
     b->record.durability = DURABILITY_LOCAL; /* not uploaded yet: newer than the cloud's */
     ASK("GET", "/far/ctr/b", "", 200, NULL);
-    assert_int_equal(cloud.revalidates, 5);
+    assert_int_equal(cloud.revalidates, 7);
 }
 
 static void test_cloud__gaps_are_filled(void **state)
