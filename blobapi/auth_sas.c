@@ -327,7 +327,7 @@ static bool fields_spaced(const struct auth_request *request, struct sas *sas)
         const struct query_param *p = &request->target->params[i];
 
         for (unsigned f = 0; f < SAS_PARAMS; f++)
-            if (p->value.len && sas->fields[f].base == p->value.base &&
+            if (p->value.base && sas->fields[f].base == p->value.base &&
                 memchr(p->value.base, '+', p->value.len)) {
                 sas->fields[f] = query_param_spaced(p, request->arena);
                 any = true;

@@ -324,7 +324,7 @@ int index_copy(const char *from, const char *to, char **why)
     struct dirent *entry;
     int err = !dir || mkdir(to, 0700) < 0 ? -errno : 0;
 
-    while (!err && (entry = readdir(dir)))
+    while (!err && dir && (entry = readdir(dir)))
         err = entry_copy(from, to, entry->d_name);
     if (err < 0)
         *why = xasprintf("index %s cannot be copied to %s: %s", from, to, strerror(-err));
