@@ -1,5 +1,5 @@
-/* base/bytes.h - integers in byte strings: little-endian in stored values, big-endian in keys (so that
- * byte order is number order). Pure. */
+/* base/bytes.h - integers in byte strings: little-endian in stored values, big-endian in keys (so
+ * that byte order is number order). Pure. */
 #ifndef BASE_BYTES_H
 #define BASE_BYTES_H
 

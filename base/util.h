@@ -57,7 +57,8 @@ static inline void *xrealloc(void *old, size_t bytes)
     return p;
 }
 
-static inline void *xaligned(size_t align, size_t bytes) /* not cleared; for buffers outside the pools */
+static inline void *xaligned(size_t align,
+                             size_t bytes) /* not cleared; for buffers outside the pools */
 {
     void *p;
 

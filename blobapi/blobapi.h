@@ -14,7 +14,8 @@ struct blobapi_conf {
     const struct accounts *accounts;
     struct workers *workers;
 };
-int blobapi_open(const struct blobapi_conf *conf, struct blobapi **ret) must_check; /* main thread */
+int blobapi_open(const struct blobapi_conf *conf,
+                 struct blobapi **ret) must_check;  /* main thread */
 struct blobapi *blobapi_close(struct blobapi *api); /* loops have stopped; NULL is fine */
 
 #endif

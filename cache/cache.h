@@ -1,9 +1,11 @@
-/* cache/cache.h - the engine: named versions, their bytes on slabs, atomic durable changes, uploads.
+/* cache/cache.h - the engine: named versions, their bytes on slabs, atomic durable changes,
+ * uploads.
  *
- * Knows nothing of HTTP and nothing of the cloud: it answers "not known here" (-ENODATA) and is taught
- * (cache_learn*). Loop thread unless a call says otherwise. Calls that take a completion never block
- * and follow O1-O7; `cancel` is set by begin, writer_buffer, reader_next and list, never by commit
- * or stage. Errors are negative errno; -EIO: a device or the index failed. Invariants: cache/README.md.
+ * Knows nothing of HTTP and nothing of the cloud: it answers "not known here" (-ENODATA) and is
+ * taught (cache_learn*). Loop thread unless a call says otherwise. Calls that take a completion
+ * never block and follow O1-O7; `cancel` is set by begin, writer_buffer, reader_next and list,
+ * never by commit or stage. Errors are negative errno; -EIO: a device or the index failed.
+ * Invariants: cache/README.md.
  */
 #ifndef CACHE_CACHE_H
 #define CACHE_CACHE_H
@@ -47,21 +49,22 @@ struct pair {
 struct blob_record {
     enum blob_type type;
     uint64_t length;
-    uint64_t etag;                    /* local name; ETAG_FMT */
-    int64_t created_ns, modified_ns;  /* wall clock; modified_ns is unique and rises per process */
-    struct span content_type, content_encoding, content_language, content_disposition, cache_control;
-    struct span content_md5;          /* 16 bytes or empty */
-    uint64_t content_crc64;           /* of the whole content */
+    uint64_t etag;                   /* local name; ETAG_FMT */
+    int64_t created_ns, modified_ns; /* wall clock; modified_ns is unique and rises per process */
+    struct span content_type, content_encoding, content_language, content_disposition,
+        cache_control;
+    struct span content_md5; /* 16 bytes or empty */
+    uint64_t content_crc64;  /* of the whole content */
     bool has_crc64;
-    const struct pair *metadata;      /* names as sent, in the order sent */
+    const struct pair *metadata; /* names as sent, in the order sent */
     unsigned metadata_count;
-    uint32_t committed_blocks;        /* rows of Get Block List; 0 after Put Blob */
-    uint32_t contract;                /* contract id it was acknowledged under */
+    uint32_t committed_blocks; /* rows of Get Block List; 0 after Put Blob */
+    uint32_t contract;         /* contract id it was acknowledged under */
     enum durability durability;
-    bool sole;                        /* no copy will ever exist elsewhere (write = local) */
-    struct span cloud_etag;           /* quoted text as the cloud gave it; empty: not in the cloud yet */
+    bool sole;              /* no copy will ever exist elsewhere (write = local) */
+    struct span cloud_etag; /* quoted text as the cloud gave it; empty: not in the cloud yet */
     int64_t cloud_modified_ns;
-    int64_t checked_ns;               /* wall time of the request that last validated it; 0 never */
+    int64_t checked_ns; /* wall time of the request that last validated it; 0 never */
 };
 /* Local ETags live where Azure mints none: 0x1 and 15 hex digits (Azure: 0x8D...). */
 #define ETAG_FMT "\"0x%016" PRIX64 "\""
@@ -91,38 +94,41 @@ struct cache_conf {
     unsigned device_count;
     const struct accounts *accounts;
     uint64_t memory_tier_bytes, index_cache_bytes;
-    uint64_t dirty_high_bytes;      /* 0: three quarters of the devices */
-    uint64_t staged_ttl_ns;         /* 0: a week */
+    uint64_t dirty_high_bytes; /* 0: three quarters of the devices */
+    uint64_t staged_ttl_ns;    /* 0: a week */
     struct workers *workers;
     enum { CACHE_IO_AUTO, CACHE_IO_URING, CACHE_IO_BLOCKING } io;
-    const struct io_ops *io_ops;    /* tests: simulated devices; NULL by `io` */
-    bool format_discard;            /* hearth format --discard: forget what the devices hold */
-    void (*fatal)(void *arg, const char *why); /* durable truth and index part: the process must end */
+    const struct io_ops *io_ops; /* tests: simulated devices; NULL by `io` */
+    bool format_discard;         /* hearth format --discard: forget what the devices hold */
+    void (*fatal)(void *arg,
+                  const char *why); /* durable truth and index part: the process must end */
     void *fatal_arg;
 };
-/* Replays the log, checks its tail, serves. On failure *why says in words what to do (malloc'ed). */
+/* Replays the log, checks its tail, serves. On failure *why says in words what to do (malloc'ed).
+ */
 int cache_open(const struct cache_conf *conf, struct cache **ret, char **why) must_check;
 struct cache *cache_close(struct cache *cache); /* loops have stopped; flushes, marks clean */
 /* Once per loop, on its thread, before requests: its I/O ring. */
 int cache_attach_loop(struct cache *cache, struct loop *loop) must_check;
 void cache_detach_loop(struct cache *cache, struct loop *loop);
-/* `hearth check` on a stopped box: walks everything; prints findings to report; number of them or -errno */
-int cache_check(const struct cache_conf *conf, void (*report)(void *arg, const char *line), void *arg)
-    must_check;
+/* `hearth check` on a stopped box: walks everything; prints findings to report; number of them or
+ * -errno */
+int cache_check(const struct cache_conf *conf, void (*report)(void *arg, const char *line),
+                void *arg) must_check;
 
 /* ---- containers: all described in memory ---- */
 
-/* Any thread, no I/O. 0, -ENOENT certainly absent, -ENODATA not known here: ask the cloud. The record
- * stays valid until container_unref. */
+/* Any thread, no I/O. 0, -ENOENT certainly absent, -ENODATA not known here: ask the cloud. The
+ * record stays valid until container_unref. */
 struct container;
-int cache_container(struct cache *cache, uint32_t account, struct span name, struct container **ret)
-    must_check;
+int cache_container(struct cache *cache, uint32_t account, struct span name,
+                    struct container **ret) must_check;
 /* By id: upstream's requests need the name. Any thread, no I/O. 0, -ENOENT (gone). */
 int cache_container_by_id(struct cache *cache, uint64_t id, struct container **ret) must_check;
 const struct container_record *container_record(const struct container *container);
 struct container *container_unref(struct container *container);
-/* Rows in name order from `from` (inclusive); row returns non-zero to stop. Any thread. Sets *complete
- * when the account's containers are all known here, as of a time its contracts accept. */
+/* Rows in name order from `from` (inclusive); row returns non-zero to stop. Any thread. Sets
+ * *complete when the account's containers are all known here, as of a time its contracts accept. */
 int cache_containers(struct cache *cache, uint32_t account, struct span prefix, struct span from,
                      int (*row)(void *arg, const struct container_record *record), void *arg,
                      bool *complete) must_check;
@@ -141,41 +147,50 @@ struct piece {
     struct object *object;
     uint64_t offset, length;
 };
-/* Pieces of the whole content, in order, and their count (0: empty blob). Copy by reference gives them
- * to tx_put. */
+/* Pieces of the whole content, in order, and their count (0: empty blob). Copy by reference gives
+ * them to tx_put. */
 size_t blob_pieces(const struct blob *blob, const struct piece **ret);
 struct blob *blob_ref(struct blob *blob);
-struct blob *blob_unref(struct blob *blob); /* a reference pins record and content whatever replaces the name */
+struct blob *
+blob_unref(struct blob *blob); /* a reference pins record and content whatever replaces the name */
 
 /* ---- read: one version's bytes in order; reads ahead; joins running fills ---- */
 
-/* Only READ_CLIENT counts as access. READ_AGAIN: what its client has just read, from memory where it lies. */
+/* Only READ_CLIENT counts as access. READ_AGAIN: what its client has just read, from memory where
+ * it lies. */
 enum read_for { READ_CLIENT, READ_AGAIN, READ_UPLOAD, READ_SCRUB };
 struct reader *cache_reader_open(struct blob *blob, struct range range, enum read_for why);
-/* 0: *ret holds the next bytes. -ENODATA: reader_gap is absent and nobody fetches it: upstream_fill,
- * call again. -EUCLEAN: dirty or sole bytes are damaged. Else the fill's error. */
+/* 0: *ret holds the next bytes. -ENODATA: reader_gap is absent and nobody fetches it:
+ * upstream_fill, call again. -EUCLEAN: dirty or sole bytes are damaged. Else the fill's error. */
 void reader_next(struct reader *reader, struct slice *ret, struct completion *done);
 struct range reader_gap(const struct reader *reader);
 /* 0: all slices given are checked; awaited before the withheld end (last 64 KiB) is sent. */
 void reader_settle(struct reader *reader, struct completion *done);
-struct reader *reader_close(struct reader *reader); /* never waits; leaves joined fills; NULL is fine */
+struct reader *
+reader_close(struct reader *reader); /* never waits; leaves joined fills; NULL is fine */
 
 /* ---- write: bytes to a new object, invisible until a change refers to it ---- */
 
 struct write_opts {
     const struct contract *contract;
     int64_t bytes; /* expected length, -1 unknown; up to SMALL_BYTES_MAX goes to a small slab */
-    bool staged;   /* a block: may use the reserved headroom when its blob has staged blocks already */
+    bool
+        staged; /* a block: may use the reserved headroom when its blob has staged blocks already */
 };
-/* -ENOSPC: only dirty, sole, pinned or staged bytes are left (503); -EDQUOT: the contract's quota. */
-int cache_writer_open(struct cache *cache, const struct write_opts *opts, struct writer **ret) must_check;
-/* Gives an empty buffer to receive into; waits while the writer's share is in flight: back-pressure. */
+/* -ENOSPC: only dirty, sole, pinned or staged bytes are left (503); -EDQUOT: the contract's quota.
+ */
+int cache_writer_open(struct cache *cache, const struct write_opts *opts,
+                      struct writer **ret) must_check;
+/* Gives an empty buffer to receive into; waits while the writer's share is in flight:
+ * back-pressure. */
 void writer_buffer(struct writer *writer, struct iobuf **ret, struct completion *done);
-/* Takes the buffer; never waits; checksums base..used once, hot; starts device writes; errors stick. */
+/* Takes the buffer; never waits; checksums base..used once, hot; starts device writes; errors
+ * stick. */
 void writer_push(struct writer *writer, struct iobuf *buf);
 /* Consumes the writer; the object is written, not yet flushed. */
 void writer_finish(struct writer *writer, struct object **ret, struct completion *done);
-struct writer *writer_abort(struct writer *writer); /* NULL fine; never waits; buffers go back when their I/O ends */
+struct writer *writer_abort(
+    struct writer *writer); /* NULL fine; never waits; buffers go back when their I/O ends */
 uint64_t object_length(const struct object *object);
 uint64_t object_crc64(const struct object *object);
 /* Never reused in this box; with cache_box_uuid in the world. Names the blocks upstream sends. */
@@ -187,16 +202,19 @@ struct object *object_unref(struct object *object);
 
 /* ---- change: one name, atomically ---- */
 
-/* FIFO per name; await no client between begin and commit or rollback. -ETIMEDOUT never: FIFO only. */
-void cache_begin(struct cache *cache, const struct name *name, struct tx **ret, struct completion *done);
+/* FIFO per name; await no client between begin and commit or rollback. -ETIMEDOUT never: FIFO only.
+ */
+void cache_begin(struct cache *cache, const struct name *name, struct tx **ret,
+                 struct completion *done);
 /* Creating, deleting, describing a container is ordered by (account, name). */
 void cache_begin_container(struct cache *cache, uint32_t account, struct span name, struct tx **ret,
                            struct completion *done);
-/* Last ordered version: 0, -ENOENT, -ENODATA (roll back, ask the cloud, begin again). Conditions are
- * judged on this. The reference is the tx's. */
+/* Last ordered version: 0, -ENOENT, -ENODATA (roll back, ask the cloud, begin again). Conditions
+ * are judged on this. The reference is the tx's. */
 int tx_current(struct tx *tx, struct blob **ret) must_check;
 int tx_current_container(struct tx *tx, struct container **ret) must_check;
-bool tx_has_staged(struct tx *tx); /* uncommitted blocks exist: DELETE of an uncommitted blob, listing */
+bool tx_has_staged(
+    struct tx *tx); /* uncommitted blocks exist: DELETE of an uncommitted blob, listing */
 
 enum block_source { BLOCK_LATEST, BLOCK_COMMITTED, BLOCK_UNCOMMITTED };
 struct block_ref {
@@ -205,60 +223,64 @@ struct block_ref {
 };
 #define BLOCKS_COMMITTED_MAX 50000
 #define BLOCKS_STAGED_MAX    100000
-/* Block list -> pieces (ret has n places; a reference each). -ENOENT: entry *bad; -ENODATA: entry *bad
- * is a committed block whose bytes are in the cloud only: read the blob, then again. 50 000 take
- * about 100 ms, on a worker. */
-void tx_blocks(struct tx *tx, const struct block_ref *blocks, size_t n, struct piece *ret, size_t *bad,
-               struct completion *done);
+/* Block list -> pieces (ret has n places; a reference each). -ENOENT: entry *bad; -ENODATA: entry
+ * *bad is a committed block whose bytes are in the cloud only: read the blob, then again. 50 000
+ * take about 100 ms, on a worker. */
+void tx_blocks(struct tx *tx, const struct block_ref *blocks, size_t n, struct piece *ret,
+               size_t *bad, struct completion *done);
 /* Puts a version. Fills in record->etag and record->modified_ns (and created_ns when 0). Takes one
- * reference per piece. blocks: the client's ids beside the pieces (Put Block List), NULL for Put Blob
- * and copies; drop_staged: what is uncommitted goes. The record is copied. */
+ * reference per piece. blocks: the client's ids beside the pieces (Put Block List), NULL for Put
+ * Blob and copies; drop_staged: what is uncommitted goes. The record is copied. */
 void tx_put(struct tx *tx, struct blob_record *record, const struct piece *pieces, size_t n,
             const struct block_ref *blocks, bool drop_staged);
 /* New properties or metadata, same content. */
 void tx_describe(struct tx *tx, struct blob_record *record);
 void tx_delete(struct tx *tx); /* tombstone until the cloud has confirmed; staged blocks go too */
-void tx_put_container(struct tx *tx, struct container_record *record); /* fills in id (when 0), etag, time */
-void tx_delete_container(struct tx *tx);                               /* one row, whatever is in it */
+void tx_put_container(struct tx *tx,
+                      struct container_record *record); /* fills in id (when 0), etag, time */
+void tx_delete_container(struct tx *tx);                /* one row, whatever is in it */
 
 enum upload_kind { /* one per operation of the dialect; stored, so never renumbered */
-    UPLOAD_CONTENT = 1, /* the whole version: Put Blob or blocks + Put Block List */
-    UPLOAD_PROPERTIES = 2,
-    UPLOAD_METADATA = 3,
-    UPLOAD_DELETE = 4,
-    UPLOAD_CONTAINER_CREATE = 5,
-    UPLOAD_CONTAINER_DELETE = 6,
-    UPLOAD_CONTAINER_METADATA = 7,
-    UPLOAD_SNAPSHOT = 8,
-    UPLOAD_TIER = 9,
-    UPLOAD_TAGS = 10,
-    UPLOAD_COPY = 11,
-    UPLOAD_APPEND = 12,
-    UPLOAD_PAGES = 13,
-    UPLOAD_SEAL = 14,
-    UPLOAD_UNDELETE = 15,
-    UPLOAD_CONTAINER_ACL = 16,
-    UPLOAD_SERVICE_PROPERTIES = 17,
-    UPLOAD_EXPIRY = 18,
+                   UPLOAD_CONTENT = 1, /* the whole version: Put Blob or blocks + Put Block List */
+                   UPLOAD_PROPERTIES = 2,
+                   UPLOAD_METADATA = 3,
+                   UPLOAD_DELETE = 4,
+                   UPLOAD_CONTAINER_CREATE = 5,
+                   UPLOAD_CONTAINER_DELETE = 6,
+                   UPLOAD_CONTAINER_METADATA = 7,
+                   UPLOAD_SNAPSHOT = 8,
+                   UPLOAD_TIER = 9,
+                   UPLOAD_TAGS = 10,
+                   UPLOAD_COPY = 11,
+                   UPLOAD_APPEND = 12,
+                   UPLOAD_PAGES = 13,
+                   UPLOAD_SEAL = 14,
+                   UPLOAD_UNDELETE = 15,
+                   UPLOAD_CONTAINER_ACL = 16,
+                   UPLOAD_SERVICE_PROPERTIES = 17,
+                   UPLOAD_EXPIRY = 18,
 };
-/* Adds an upload entry to the same record. Its base (any, absent, cloud ETag) is derived by the cache
- * from the version it follows. Contracts that are not `back` add none. */
+/* Adds an upload entry to the same record. Its base (any, absent, cloud ETag) is derived by the
+ * cache from the version it follows. Contracts that are not `back` add none. */
 struct upload_spec {
     enum upload_kind kind;
     const struct contract *contract;
-    bool create_only; /* the client said If-None-Match: *: of a name nobody here knows, base absent */
+    bool create_only; /* the client said If-None-Match: *: of a name nobody here knows, base absent
+                       */
 };
 void tx_upload(struct tx *tx, const struct upload_spec *spec);
 /* Consumes. Queued, flushed, visible, then done. On error nothing has changed: -EIO, -ENOSPC,
  * -ENOENT (container gone meanwhile), -EDQUOT. */
 void cache_commit(struct tx *tx, struct completion *done);
-/* Consumes. A refusal that rests on a queued change: done when that change is durable (or failed). */
+/* Consumes. A refusal that rests on a queued change: done when that change is durable (or failed).
+ */
 void cache_rollback(struct tx *tx, struct completion *done);
 
 /* Put Block: durable, no name order, last one wins. Takes the reference. -EINVAL: id length differs
- * from the staged ones; -E2BIG: BLOCKS_STAGED_MAX; -EEXIST: blob of another type; -ENOENT container gone. */
-void cache_stage(struct cache *cache, const struct name *name, struct span id, struct object *object,
-                 struct completion *done);
+ * from the staged ones; -E2BIG: BLOCKS_STAGED_MAX; -EEXIST: blob of another type; -ENOENT container
+ * gone. */
+void cache_stage(struct cache *cache, const struct name *name, struct span id,
+                 struct object *object, struct completion *done);
 struct block_row {
     struct span id;
     uint64_t bytes;
@@ -266,12 +288,13 @@ struct block_row {
 /* Worker thread. Committed in blob order, uncommitted in id order. */
 int cache_list_blocks(struct cache *cache, const struct name *name, struct blob *blob,
                       int (*committed)(void *arg, const struct block_row *row),
-                      int (*uncommitted)(void *arg, const struct block_row *row), void *arg) must_check;
+                      int (*uncommitted)(void *arg, const struct block_row *row),
+                      void *arg) must_check;
 
 /* ---- what the cloud said ---- */
 
-/* Stamp of an upstream request, taken before it is sent: commit number, monotonic and wall time. Keeps
- * tombstones until cache_ask_end. Any thread. */
+/* Stamp of an upstream request, taken before it is sent: commit number, monotonic and wall time.
+ * Keeps tombstones until cache_ask_end. Any thread. */
 struct asked {
     uint64_t commit, mono_ns;
     int64_t wall_ns;
@@ -279,16 +302,16 @@ struct asked {
 };
 struct asked cache_ask(struct cache *cache, const struct name *name);
 void cache_ask_end(struct cache *cache, struct asked *asked);
-/* NULL cloud: absent. The record carries cloud_etag, cloud_modified_ns, length, headers, metadata; the
- * cache gives it its local name. Never overrides newer state: -ESTALE (look up again). */
+/* NULL cloud: absent. The record carries cloud_etag, cloud_modified_ns, length, headers, metadata;
+ * the cache gives it its local name. Never overrides newer state: -ESTALE (look up again). */
 void cache_learn(struct cache *cache, const struct name *name, const struct asked *asked,
                  const struct blob_record *cloud, struct blob **ret, struct completion *done);
 /* NULL cloud: absent. */
 void cache_learn_container(struct cache *cache, uint32_t account, struct span name,
                            const struct asked *asked, const struct container_record *cloud,
                            struct completion *done);
-/* The first container behind `after` that was in the cloud before `asked` and that a whole list, learned
- * with it, did not name: learn each as absent. 0, -ENOENT (no more). Any thread. */
+/* The first container behind `after` that was in the cloud before `asked` and that a whole list,
+ * learned with it, did not name: learn each as absent. 0, -ENOENT (no more). Any thread. */
 int cache_container_unlisted(struct cache *cache, uint32_t account, const struct asked *asked,
                              struct span after, struct container **ret) must_check;
 /* The account's containers are all known as of asked. */
@@ -304,8 +327,8 @@ struct list_query {
     bool offline;                  /* give what is known, however old */
 };
 struct list_row {
-    struct span name;                  /* or the prefix */
-    const struct blob_record *record;  /* NULL: a prefix */
+    struct span name;                 /* or the prefix */
+    const struct blob_record *record; /* NULL: a prefix */
     bool uncommitted;
 };
 /* What must be asked of the cloud before a listing can go on. */
@@ -317,10 +340,11 @@ struct list_end {
     struct span next; /* continue with from = next; base NULL: complete. malloc'ed */
     struct list_gap gap;
 };
-/* 0; -ENODATA: ret->gap is unknown or too old: upstream_list, go on from gap.from (rows given so far
- * stand); else row's own non-zero result. */
+/* 0; -ENODATA: ret->gap is unknown or too old: upstream_list, go on from gap.from (rows given so
+ * far stand); else row's own non-zero result. */
 int cache_list(struct cache *cache, const struct list_query *query,
-               int (*row)(void *arg, const struct list_row *row), void *arg, struct list_end *ret) must_check;
+               int (*row)(void *arg, const struct list_row *row), void *arg,
+               struct list_end *ret) must_check;
 void list_end_done(struct list_end *end);
 struct learned_row {
     struct span name;
@@ -329,26 +353,31 @@ struct learned_row {
 /* One page from the cloud: rows in order from gap->from up to `to` (base NULL: to the end). Never
  * touches dirty rows; names that vanished go. */
 void cache_learn_list(struct cache *cache, const struct list_gap *gap, const struct asked *asked,
-                      const struct learned_row *rows, size_t n, struct span to, struct completion *done);
+                      const struct learned_row *rows, size_t n, struct span to,
+                      struct completion *done);
 
 /* Fills: one per 64 KiB unit however many wait, on all loops. Upstream threads. */
-/* Begins one run of absent units that nobody fetches: it starts with the unit of want.start and goes on to
- * the end of want at most, never past its extent, a running fill or a present unit. 0: run it, fill_range
- * says what began. -EALREADY: want.start's unit is being fetched; -EEXIST: it is there; -ENOSPC.
- * want: bytes of the blob; a fill ends at the blob's last byte, else at a unit's end. */
+/* Begins one run of absent units that nobody fetches: it starts with the unit of want.start and
+ * goes on to the end of want at most, never past its extent, a running fill or a present unit. 0:
+ * run it, fill_range says what began. -EALREADY: want.start's unit is being fetched; -EEXIST: it is
+ * there; -ENOSPC. want: bytes of the blob; a fill ends at the blob's last byte, else at a unit's
+ * end. */
 int cache_fill_begin(struct blob *blob, struct range want, struct fill **ret) must_check;
 struct range fill_range(const struct fill *fill); /* bytes of the blob */
-/* The cloud blob and version the run is a copy of, and the run in it (a copied blob's differ from its
- * own). Spans until fill_end. */
+/* The cloud blob and version the run is a copy of, and the run in it (a copied blob's differ from
+ * its own). Spans until fill_end. */
 struct fill_source {
     uint64_t container;
     struct span blob, etag;
     struct range bytes;
 };
 struct fill_source fill_source(const struct fill *fill);
-int fill_append(struct fill *fill, struct span bytes) must_check; /* a fill's one copy. -EAGAIN pause, retry after `resume`; -EFBIG too much */
-void fill_on_resume(struct fill *fill, void (*resume)(void *arg), void *arg); /* any thread calls it */
-/* 0: length and checksum checked (crc64 NULL: the cloud gave none), then published; else readers get err. */
+int fill_append(struct fill *fill, struct span bytes)
+    must_check; /* a fill's one copy. -EAGAIN pause, retry after `resume`; -EFBIG too much */
+void fill_on_resume(struct fill *fill, void (*resume)(void *arg),
+                    void *arg); /* any thread calls it */
+/* 0: length and checksum checked (crc64 NULL: the cloud gave none), then published; else readers
+ * get err. */
 void fill_end(struct fill *fill, int err, const uint64_t *crc64);
 
 /* ---- uploads: the write-back queue; upstream's threads ---- */
@@ -358,9 +387,9 @@ struct upload {
     enum upload_kind kind;
     uint32_t account;
     const struct contract *contract;
-    struct span container;   /* its name in the cloud */
-    struct name name;        /* blob part valid while the upload is held */
-    struct blob *blob;       /* the immutable version; NULL for deletes and containers */
+    struct span container;       /* its name in the cloud */
+    struct name name;            /* blob part valid while the upload is held */
+    struct blob *blob;           /* the immutable version; NULL for deletes and containers */
     struct container *described; /* container entries: the record */
     enum { BASE_ANY, BASE_ABSENT, BASE_ETAG } base;
     struct span base_etag; /* quoted */
@@ -369,10 +398,11 @@ struct upload {
 };
 /* wake(arg) from any thread whenever an entry may have become ready. */
 void cache_uploads_watch(struct cache *cache, void (*wake)(void *arg), void *arg);
-/* Worker or upstream thread; may read the index. The next entry whose turn it is (scope batches, per
- * blob order, container barriers), pins its content and marks it in flight. -EAGAIN: none now; then
- * *retry_ns is how long until a backed-off one is due (UINT64_MAX: until woken). */
-int cache_upload_next(struct cache *cache, uint32_t account, struct upload **ret, uint64_t *retry_ns) must_check;
+/* Worker or upstream thread; may read the index. The next entry whose turn it is (scope batches,
+ * per blob order, container barriers), pins its content and marks it in flight. -EAGAIN: none now;
+ * then *retry_ns is how long until a backed-off one is due (UINT64_MAX: until woken). */
+int cache_upload_next(struct cache *cache, uint32_t account, struct upload **ret,
+                      uint64_t *retry_ns) must_check;
 enum upload_end { UPLOAD_CONFIRMED, UPLOAD_RETRY, UPLOAD_HELD, UPLOAD_SUPERSEDED };
 struct upload_result {
     enum upload_end end;
@@ -382,8 +412,8 @@ struct upload_result {
     struct span reason;      /* HELD, RETRY: for operators: status, code, message */
 };
 /* Consumes the upload. done when the outcome is durable. */
-void cache_upload_end(struct cache *cache, struct upload *upload, const struct upload_result *result,
-                      struct completion *done);
+void cache_upload_end(struct cache *cache, struct upload *upload,
+                      const struct upload_result *result, struct completion *done);
 
 /* ---- what operators see ---- */
 

@@ -31,8 +31,8 @@ struct contract {
     enum contract_class class;
     enum contract_crash crash;
     unsigned copies;
-    bool evict_sole; /* evict = yes */
-    bool md5;        /* Put Blob computes Content-MD5 */
+    bool evict_sole;              /* evict = yes */
+    bool md5;                     /* Put Blob computes Content-MD5 */
     uint64_t ttl_ns, quota_bytes; /* 0: none */
     uint64_t absent_ns;           /* how long a known absence counts */
     const struct span *markers;
@@ -44,18 +44,19 @@ enum upstream_auth { UPSTREAM_SHARED_KEY, UPSTREAM_SAS };
 struct account {
     uint32_t id; /* account_id(name): what the index knows it by */
     struct span name;
-    struct span key[2]; /* decoded; key[1] empty when there is one only */
+    struct span key[2];         /* decoded; key[1] empty when there is one only */
     const struct span *aliases; /* host names, lower-case, without port */
     unsigned alias_count;
     const struct contract *contracts; /* first match wins; never empty: the last one matches all */
     unsigned contract_count;
-    struct { /* the cloud behind it; endpoint empty: a local account */
+    struct {                  /* the cloud behind it; endpoint empty: a local account */
         struct span endpoint; /* scheme://host[:port][/account], no trailing '/' */
         struct span formerly; /* what endpoint was before, when the same cloud has moved */
         enum upstream_auth auth;
         struct span account, key; /* SharedKey; account defaults to name */
         struct span sas;          /* without '?' */
-        struct span secret_file;  /* where key or sas was read from: read again when it changes; empty: inline */
+        struct span secret_file;  /* where key or sas was read from: read again when it changes;
+                                     empty: inline */
         struct span ca_file;      /* private CA, empty: the system's */
     } upstream;
 };
@@ -65,7 +66,8 @@ struct accounts {
     unsigned count;
 };
 
-/* Never 0. From the name alone, so that it means the same whatever else is configured, and where. */
+/* Never 0. From the name alone, so that it means the same whatever else is configured, and where.
+ */
 uint32_t account_id(struct span name);
 const struct account *account_by_name(const struct accounts *accounts, struct span name);
 const struct account *account_by_alias(const struct accounts *accounts, struct span host);

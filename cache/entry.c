@@ -85,7 +85,8 @@ struct change *change_free(struct change *change)
 {
     if (!change)
         return NULL;
-    change_end_hooks(change, -ECANCELED); /* of a change never submitted; else there are none left */
+    change_end_hooks(change,
+                     -ECANCELED); /* of a change never submitted; else there are none left */
     entry_buffer_done(change->entries);
     free(change->entries);
     free(change);

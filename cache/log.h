@@ -75,7 +75,8 @@ int log_begin_epoch(struct log_store *log, const struct log_chain *end, uint32_t
 /* Before a batch of log_add: room for all of it. -ENOSPC: no slab, or the log is as long as
  * allowed. */
 int log_reserve(struct log_store *log) must_check;
-/* Is it time to take the next slab, so that log_reserve need not? Then log_take_ahead, any thread. */
+/* Is it time to take the next slab, so that log_reserve need not? Then log_take_ahead, any thread.
+ */
 bool log_wants_next(struct log_store *log);
 void log_take_ahead(struct log_store *log);
 /* Adds a change's record; errors show at log_batch_write. */

@@ -281,8 +281,9 @@ static int run_alloc(struct slab_store *store, unsigned number, uint32_t bytes, 
 /* Besides the slab that is open. */
 static uint32_t small_slabs_left(const struct device *d)
 {
-    return device_takes(d) ? d->ready[SLAB_SMALL] + d->ready[SLAB_LARGE] + space_slabs(d, SLAB_SMALL)
-                           : 0;
+    return device_takes(d)
+               ? d->ready[SLAB_SMALL] + d->ready[SLAB_LARGE] + space_slabs(d, SLAB_SMALL)
+               : 0;
 }
 
 static bool small_is_low(const struct slab_store *store)

@@ -93,7 +93,7 @@ struct slab_store {
 /* slab.c */
 uint64_t slab_device_offset(uint32_t slab);
 void slab_set_use(struct device *device, struct slab *slab, enum slab_use use); /* lock held */
-void slab_clear(struct slab *slab); /* nothing lies in it */
+void slab_clear(struct slab *slab);                                /* nothing lies in it */
 void slab_headers_load(struct slab_store *store, unsigned device); /* blocking, at open */
 void slab_prepare_kick(struct slab_store *store);                  /* lock held */
 bool slab_prepare_now(

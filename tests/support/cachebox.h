@@ -27,7 +27,7 @@ struct cachebox {
     struct awaited awaited;
 };
 
-struct cachebox *cachebox_new(uint64_t seed); /* opened */
+struct cachebox *cachebox_new(uint64_t seed);                    /* opened */
 struct cachebox *cachebox_make(uint64_t seed, unsigned devices); /* not opened; up to 3 devices */
 /* The same from a simulation (taken over) and a copy of an index folder. */
 struct cachebox *cachebox_from(struct io_sim *sim, const char *index, unsigned devices);

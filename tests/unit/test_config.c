@@ -1,4 +1,5 @@
-/* appliance.conf: grammar, errors with file, line and allowed range, what is not served yet, the example. */
+/* appliance.conf: grammar, errors with file, line and allowed range, what is not served yet, the
+ * example. */
 #include "tests/unit/unit.h"
 
 #include <sys/stat.h>
@@ -6,20 +7,22 @@
 #include "server/config.h"
 #include "server/config_value.h"
 
-static const char good[] = "data = \"/tmp/x\"\n"
-                           "listen = \"127.0.0.1:0\"\n"
-                           "memory = 512MiB\n"
-                           "device \"d0\" { path = \"/tmp/x/slab0\" size = 1GiB }\n"
-                           "account \"acct\" {\n"
-                           "  key = \"a2V5\"\n"
-                           "  aliases = { \"Acct.Blob.core.windows.net\", \"b\" }\n"
-                           "  upstream { endpoint = \"http://127.0.0.1:1/acct/\" auth = key key = \"a2V5\" }\n"
-                           "  contract \"ckpt/*\" { write = back markers = { \"latest\" } class = default }\n"
-                           "  contract \"*\" { write = deny fresh = immutable offline = fail }\n"
-                           "}\n"
-                           "account \"local\" { key = \"a2V5\" }\n";
+static const char good[] =
+    "data = \"/tmp/x\"\n"
+    "listen = \"127.0.0.1:0\"\n"
+    "memory = 512MiB\n"
+    "device \"d0\" { path = \"/tmp/x/slab0\" size = 1GiB }\n"
+    "account \"acct\" {\n"
+    "  key = \"a2V5\"\n"
+    "  aliases = { \"Acct.Blob.core.windows.net\", \"b\" }\n"
+    "  upstream { endpoint = \"http://127.0.0.1:1/acct/\" auth = key key = \"a2V5\" }\n"
+    "  contract \"ckpt/*\" { write = back markers = { \"latest\" } class = default }\n"
+    "  contract \"*\" { write = deny fresh = immutable offline = fail }\n"
+    "}\n"
+    "account \"local\" { key = \"a2V5\" }\n";
 
-static int load(const char *text, const char *const *overrides, unsigned n, struct config **ret, char **why)
+static int load(const char *text, const char *const *overrides, unsigned n, struct config **ret,
+                char **why)
 {
     char path[] = "/tmp/hearth-conf-XXXXXX";
     int fd = mkstemp(path), rc;
@@ -72,7 +75,8 @@ static void test_config__errors_name_file_line_and_what_is_allowed(void **state)
 {
     refused("data = \"x\"\nmemory = 1\n", ":2: memory = 1: must be from 256MiB to 16TiB");
     refused("data = \"x\"\n\nmemory = much\n", ":3: memory = much: must be a size such as 64GiB");
-    refused("listen = nowhere\n", ":1: listen = nowhere: must be host:port, for example 0.0.0.0:10000");
+    refused("listen = nowhere\n",
+            ":1: listen = nowhere: must be host:port, for example 0.0.0.0:10000");
     refused("colour = red\n", "no such option 'colour'");
     refused("data = \"x\"\n", "there is no device");
     refused("data = \"x\"\ndevice \"a\" { size = 1GiB }\n", "device a has no path");
@@ -82,8 +86,10 @@ static void test_config__errors_name_file_line_and_what_is_allowed(void **state)
 
 static void test_config__lines_are_those_of_the_file(void **state)
 {
-    refused("# one\n/* two\n three */ // \"four\ndata = \"x # y\" # four\nmemory = 1\n", ":5: memory = 1: must");
-    refused("account \"a\" { # \"\n key = 'a\\' # no comment' // but this\n contract \"*\" { write = x }\n}\n",
+    refused("# one\n/* two\n three */ // \"four\ndata = \"x # y\" # four\nmemory = 1\n",
+            ":5: memory = 1: must");
+    refused("account \"a\" { # \"\n key = 'a\\' # no comment' // but this\n contract \"*\" { write "
+            "= x }\n}\n",
             ":3: write = x: must");
     refused("", ":1: there is no device");
     refused("data = \"x\" # never ends", ":1: there is no device");
@@ -97,9 +103,10 @@ static void test_config__an_override_is_named_and_taken_as_it_is(void **state)
     char *why = NULL;
 
     assert_int_equal(load(good, wrong, 3, &config, &why), -EINVAL);
-    assert_string_equal(why, "-o loops=999: loops = 999: must be from 0 to 256\n"
-                             "-o colour=red: must be KEY=VALUE with a top-level key of appliance.conf\n"
-                             "-o listen: must be KEY=VALUE with a top-level key of appliance.conf");
+    assert_string_equal(why,
+                        "-o loops=999: loops = 999: must be from 0 to 256\n"
+                        "-o colour=red: must be KEY=VALUE with a top-level key of appliance.conf\n"
+                        "-o listen: must be KEY=VALUE with a top-level key of appliance.conf");
     free(why);
     assert_int_equal(load("data = \"x\"\n\n\n", &odd, 1, &config, &why), -EINVAL);
     assert_non_null(strstr(why, ":4: there is no device"));
@@ -114,7 +121,8 @@ static void test_config__what_is_not_served_yet_is_named(void **state)
 {
     refused("account \"a\" {\n contract \"*\" { write = through }\n}\n",
             ":2: write = through is not served yet by this version");
-    refused("account \"a\" { contract \"*\" { fresh = strict } }\n", "fresh = strict is not served yet");
+    refused("account \"a\" { contract \"*\" { fresh = strict } }\n",
+            "fresh = strict is not served yet");
     refused("account \"a\" { contract \"*\" { class = kv } }\n", "class = kv is not served yet");
     refused("account \"a\" { contract \"*\" { ttl = 1h } }\n", "ttl = 1h is not served yet");
     refused("require_encrypted = yes\n", "require_encrypted = yes is not served yet");
@@ -122,13 +130,14 @@ static void test_config__what_is_not_served_yet_is_named(void **state)
 
 static void test_config__the_same_pattern_twice_is_refused(void **state)
 {
-    refused("account \"a\" { contract \"x\" { write = deny }\n contract \"x\" { write = back } }\n", "x");
+    refused("account \"a\" { contract \"x\" { write = deny }\n contract \"x\" { write = back } }\n",
+            "x");
 }
 
 static void test_config__accounts_can_be_told_apart(void **state)
 {
 #define ACCOUNT(name, more) "account \"" name "\" { key = \"a2V5\" " more " }\n"
-#define BOX "data = \"/tmp/x\"\ndevice \"d\" { path = \"/tmp/x/d\" size = 1GiB }\n"
+#define BOX                 "data = \"/tmp/x\"\ndevice \"d\" { path = \"/tmp/x/d\" size = 1GiB }\n"
     refused(BOX ACCOUNT("a", "aliases = { \"h\" }") ACCOUNT("b", "aliases = { \"x\", \"H\" }"),
             "alias h is of account a and of account b");
     refused(BOX ACCOUNT("a/b", ""), "account \"a/b\": must be lower-case letters and digits");
@@ -159,16 +168,18 @@ static void test_config__a_secret_others_can_read_is_refused(void **state)
 
 static void test_config__upstream_knows_the_file_its_secret_came_from(void **state)
 {
-    static const char form[] = "data = \"/tmp/x\"\ndevice \"d\" { path = \"/tmp/x/d\" size = 1GiB }\n"
-                               "account \"a\" { key = \"a2V5\"\n upstream { endpoint = \"http://c\" auth = sas "
-                               "sas = \"%s%s\" }\n contract \"*\" { write = deny } }\n";
+    static const char form[] =
+        "data = \"/tmp/x\"\ndevice \"d\" { path = \"/tmp/x/d\" size = 1GiB }\n"
+        "account \"a\" { key = \"a2V5\"\n upstream { endpoint = \"http://c\" auth = sas "
+        "sas = \"%s%s\" }\n contract \"*\" { write = deny } }\n";
     char path[] = "/tmp/hearth-sas-XXXXXX";
     int fd = mkstemp(path);
 
     assert_true(write(fd, "?sig=1\n", 7) == 7);
     close(fd);
     for (int inlined = 0; inlined < 2; inlined++) {
-        _cleanup_(freep) char *text = inlined ? xasprintf(form, "", "sig=1") : xasprintf(form, "file:", path);
+        _cleanup_(freep) char *text =
+            inlined ? xasprintf(form, "", "sig=1") : xasprintf(form, "file:", path);
         _cleanup_(freep) char *why = NULL;
         struct config *config = NULL;
 

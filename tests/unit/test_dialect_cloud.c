@@ -91,7 +91,8 @@ static void test_cloud__expired_is_revalidated_or_stale(void **state)
     assert_header("x-hearth-cache", "stale");
     assert_true(fake_answer_header(&answer, "x-hearth-age").len > 0);
     assert_int_equal(cloud.unheard, 0);
-    ASK("GET", "/far/ctr/b", "", 200, NULL); /* a cloud that was silent a moment ago is not waited for */
+    ASK("GET", "/far/ctr/b", "", 200,
+        NULL); /* a cloud that was silent a moment ago is not waited for */
     assert_header("x-hearth-cache", "stale");
     assert_int_equal(cloud.unheard, 1);
     ASK("GET", "/far/strict/b", "", 503, "ServerBusy"); /* offline = fail */

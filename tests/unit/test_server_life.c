@@ -138,7 +138,8 @@ static void test_server__bytes_that_trickle_do_not(void **state)
     client_say(fd, "PUT /bulk HTTP/1.1\r\nHost: a\r\nContent-Length: 262144\r\n\r\n");
     eventually(fix.started == 1);
     send_slowly(fd, "h", 1, 1);
-    ahead_ns += 120 * NS_PER_SEC; /* over the limit whenever within the minute before the wait began */
+    ahead_ns +=
+        120 * NS_PER_SEC; /* over the limit whenever within the minute before the wait began */
     client_say(fd, "i");
     client_expect(fd, 408, "");
     close(fd);
