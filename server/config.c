@@ -404,6 +404,11 @@ static char *quoted_end(char *at) /* at a quote: behind the one that closes it *
     return *at ? at + 1 : at;
 }
 
+static bool token_starts(const char *text, const char *at) /* else https://... would be cut short */
+{
+    return at == text || strchr(" \t\r\n{}=,()+", at[-1]);
+}
+
 /* libconfuse 3.3 counts the lines of comments twice and more, so it gets none: what is in them
  * becomes blank, and the line of an error is the line in the file. */
 static void comments_blank(char *text)
@@ -415,7 +420,7 @@ static void comments_blank(char *text)
             at = quoted_end(at);
             continue;
         }
-        if (*at == '#' || (at[0] == '/' && at[1] == '/')) {
+        if (*at == '#' || (at[0] == '/' && at[1] == '/' && token_starts(text, at))) {
             end = at + strcspn(at, "\n");
         } else if (at[0] == '/' && at[1] == '*') {
             end = strstr(at + 2, "*/");

@@ -62,7 +62,7 @@ struct call *call_new(struct upstream *upstream, void (*begin)(struct call *),
 {
     struct call *call;
 
-    if (atomic_fetch_add(&upstream->calls, 1) >= UPSTREAM_CALLS_MAX) {
+    if (atomic_fetch_add(&upstream->calls, 1) >= (done ? UPSTREAM_CALLS_MAX : CALLS_UNHEARD_MAX)) {
         atomic_fetch_sub(&upstream->calls, 1);
         if (done)
             completion_post(done, -EBUSY);
@@ -72,6 +72,7 @@ struct call *call_new(struct upstream *upstream, void (*begin)(struct call *),
     call->upstream = upstream;
     call->begin = begin;
     call->done = done;
+    call->unheard = !done;
     call->forth = (struct completion){.fn = call_forth, .loop = client_loop(upstream->client)};
     call->back = (struct completion){.fn = call_back, .loop = loop_current()};
     call->budget.fn = call_over_budget;

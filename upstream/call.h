@@ -24,6 +24,7 @@ struct call {
     struct blob **ret;
     struct timer budget;
     struct completion forth, back;
+    bool unheard;                     /* nobody ever waited; `done` is the caller's loop's alone */
     void (*begin)(struct call *call); /* upstream thread */
     struct call *next;                /* of its flight */
     struct blob *blob;                /* the result, a reference */
@@ -35,7 +36,10 @@ struct call {
     struct span text[3]; /* container name; or a gap's prefix, delimiter, from */
 };
 
-/* Caller's loop. NULL: too many wait, done is posted with -EBUSY. done NULL: nobody waits. */
+/* Caller's loop. NULL: too many wait, done is posted with -EBUSY. done NULL: nobody waits; such
+ * calls come at the speed of reads, so they leave most of the room to others and are answered at
+ * once. */
+#define CALLS_UNHEARD_MAX (UPSTREAM_CALLS_MAX / 16)
 struct call *call_new(struct upstream *upstream, void (*begin)(struct call *),
                       struct completion *done);
 void call_set_name(struct call *call, const struct name *name);

@@ -63,7 +63,7 @@ static void gap_run(struct gap *gap)
     free(gap);
 }
 
-static struct remote *remote_of(struct upstream *upstream, const struct blob *blob)
+struct remote *upstream_remote_of(struct upstream *upstream, const struct blob *blob)
 {
     struct container *container;
     struct remote *remote;
@@ -78,7 +78,7 @@ static struct remote *remote_of(struct upstream *upstream, const struct blob *bl
 static void fill_call(struct call *call) /* upstream thread */
 {
     struct upstream *upstream = call->upstream;
-    struct remote *remote = remote_of(upstream, call->held);
+    struct remote *remote = upstream_remote_of(upstream, call->held);
     uint64_t length = blob_record(call->held)->length;
     struct gap *gap;
     int err;

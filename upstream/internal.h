@@ -47,6 +47,8 @@ struct upstream {
 
 struct remote *upstream_remote(struct upstream *upstream,
                                uint32_t account); /* NULL: local, unknown */
+struct remote *upstream_remote_of(struct upstream *upstream,
+                                  const struct blob *blob); /* its container is gone: NULL too */
 
 /* ---- answers of the cloud as records (answer.c). Spans live in the answer's arena ---- */
 int answer_blob(const struct wan *wan, struct blob_record *ret) must_check; /* 200, 206; -EPROTO */

@@ -21,6 +21,7 @@ struct list_page {
     struct pair *metadata;
     unsigned metadata_count, metadata_room;
     struct span name;
+    bool listing; /* the root is a listing's: else well-formed nonsense would be an empty one */
     bool encoded, skip; /* skip: a snapshot, version or deleted row; only base blobs are learned */
 };
 
@@ -257,6 +258,9 @@ static int on_end(void *arg, struct xml *xml, struct span name, struct span text
     struct list_page *page = arg;
 
     switch (xml_depth(xml)) {
+    case 0:
+        page->listing = span_eq(name, SPAN("EnumerationResults"));
+        return 0;
     case 1:
         if (span_eq(name, SPAN("NextMarker")))
             page->marker = keep(page, text);
@@ -315,8 +319,8 @@ int list_page_end(struct list_page *page, struct span from, bool *below)
     size_t n = 0;
 
     *below = false;
-    if (err)
-        return err;
+    if (err || !page->listing)
+        return err ? err : -EBADMSG;
     if (page->row_count)
         qsort(page->rows, page->row_count, sizeof(*page->rows), compare_rows);
     for (size_t i = 0; i < page->row_count; i++) {

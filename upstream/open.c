@@ -348,6 +348,17 @@ static void open_start(struct upstream *upstream, const struct flight_key *key,
     op_start(&o->op, GO(open_send));
 }
 
+/* Once per name, and not at all while the breaker waits: who asked has its answer already. */
+static void revalidate_unheard(struct call *call, const struct flight_key *key)
+{
+    struct upstream *upstream = call->upstream;
+    struct remote *remote = upstream_remote_of(upstream, call->held);
+
+    if (remote && !breaker_wait_ns(&remote->breaker) && !flight_join(upstream, key, NULL))
+        open_start(upstream, key, &call->name, call->range, call->held, NULL);
+    call_answer(call, 0, NULL);
+}
+
 static void open_call(struct call *call) /* upstream thread */
 {
     const struct name *name = &call->name;
@@ -357,6 +368,10 @@ static void open_call(struct call *call) /* upstream thread */
 
     if (name->snapshot.len || name->version.len) { /* the cache learns base versions only */
         call_answer(call, -EOPNOTSUPP, NULL);
+        return;
+    }
+    if (call->unheard) {
+        revalidate_unheard(call, &key);
         return;
     }
     if (flight_join(call->upstream, &key, call))

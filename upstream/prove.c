@@ -194,8 +194,10 @@ static struct next prove_list_parsed(struct op *op) /* its ETag is of the blob i
     if (staged_list_end(s->proof))
         return sending_retry(s, SPAN("the cloud's block list is broken"), 0);
     names = staged_list_get(s->proof, true, &n);
-    if (!blocks_match(s, names, n))
-        return foreign(s, s->headed_etag);
+    if (!blocks_match(s, names,
+                      n)) /* bytes cannot be told; what is described so already is the cloud's */
+        return s->upload->kind == UPLOAD_CONTENT ? foreign(s, s->headed_etag)
+                                                 : sending_superseded(s);
     if (!span_eq(etag, s->headed_etag))
         return sending_retry(s, SPAN("the cloud's version changed while it was looked at"), 0);
     return proved(s);

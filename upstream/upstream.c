@@ -83,6 +83,8 @@ static void *upstream_main(void *arg)
         while (!atomic_load(&upstream->stop))
             client_round(upstream->client, ROUND_MS_MAX);
         upstream_wind_down(upstream);
+        while (loop->held) /* readers closed with device reads under way (cache_detach_loop) */
+            client_round(upstream->client, ROUND_MS_MAX);
         loop_run_ready(loop);
         cache_detach_loop(upstream->conf.cache, loop);
     }

@@ -91,6 +91,8 @@ static void test_config__lines_are_those_of_the_file(void **state)
     refused("account \"a\" { # \"\n key = 'a\\' # no comment' // but this\n contract \"*\" { write "
             "= x }\n}\n",
             ":3: write = x: must");
+    refused("account \"a\" { upstream { endpoint = https://x.y auth = key } colour = red }\n",
+            ":1: no such option 'colour'");
     refused("", ":1: there is no device");
     refused("data = \"x\" # never ends", ":1: there is no device");
 }

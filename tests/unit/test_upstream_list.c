@@ -86,6 +86,7 @@ static void test_upstream_list__half_a_row_is_no_knowledge(void **state)
         HEAD "<BlobPrefix></BlobPrefix></Blobs></EnumerationResults>",
         HEAD,
         "",
+        "<html><body>Sign in to this network</body></html>", /* else an empty listing */
     };
 
     for (size_t i = 0; i < countof(bad); i++) {

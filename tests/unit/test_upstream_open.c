@@ -297,6 +297,9 @@ static void test_upstream_open__revalidates_without_bytes_and_within_its_budget(
     upstream_revalidate(run.upstream, blob, 20 * NS_PER_MS, &newer, awaited_init(&wait, run.loop));
     assert_int_equal(loop_await(run.poll, &wait), -ETIMEDOUT);
     assert_null(newer);
+    for (unsigned i = 0; i < 1000; i++) /* nobody waits: they hold nothing */
+        upstream_revalidate(run.upstream, blob, 0, NULL, NULL);
+    RUN_UNTIL(atomic_load(&run.upstream->calls) == 1); /* the one above */
     fake_cloud_release(run.cloud);
     RUN_UNTIL(run.cache->learned_count == 3); /* the cache learns it all the same */
     blob_unref(blob);
