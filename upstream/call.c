@@ -126,9 +126,9 @@ void call_start(struct call *call, uint64_t budget_ns)
     if (call->done) {
         call->done->cancel = call_cancel;
         call->done->callee = call;
+        if (budget_ns)
+            timer_start(call->done->loop, &call->budget, budget_ns);
     }
-    if (budget_ns)
-        timer_start(call->done->loop, &call->budget, budget_ns);
     completion_post(&call->forth, 0);
 }
 
