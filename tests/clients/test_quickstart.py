@@ -15,6 +15,11 @@ from support.box import ACCOUNT, KEY, ROOT, Azurite, Process, connects, free_por
 SCRIPT = os.path.join(ROOT, "scripts/quickstart")
 
 
+def heed_interrupts():
+    """A test run that a script put into the background ignores SIGINT, and a shell cannot trap what it was born ignoring."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Quickstart(Process):
     def __init__(self, folder, *args):
         os.makedirs(folder, exist_ok=True)
@@ -25,7 +30,7 @@ class Quickstart(Process):
     def start(self, **env):
         at = os.path.getsize(self.log) if os.path.exists(self.log) else 0
         self.spawn([SCRIPT, "--port", str(self.port), "--admin-port", str(self.admin_port), "--dir", self.dir,
-                    *self.args], env={**os.environ, **env}, start_new_session=True)
+                    *self.args], env={**os.environ, **env}, start_new_session=True, preexec_fn=heed_interrupts)
         wait_until(lambda: "stop:  Ctrl-C" in self.text()[at:] or not self.alive(), seconds=300, what="quickstart")
         self.said = self.text()[at:]
         assert self.alive(), self.said
