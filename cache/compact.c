@@ -325,7 +325,8 @@ static unsigned compact_slabs(struct cache *cache, uint64_t live_max, struct loc
         last = place_of(&next);
         *hand = next;
         err = compact_slab(&compact, hand);
-        emptied += !err;
+        /* What a reader still holds keeps its slab: counted, eviction would go on for nothing. */
+        emptied += !err && slab_kind_at(cache->slabs, hand) == SLAB_FREE;
         if (err && err != -EBUSY && err != -ECANCELED && err != -ENOSPC)
             log_warn_limited("a small slab could not be emptied", KV_UINT("device", hand->device),
                              KV_UINT("slab", hand->slab), KV_ERR(err));

@@ -395,7 +395,7 @@ bool order_claim(struct cache *cache, uint64_t container, struct span name, stru
 
     SCOPED_LOCK(&shard->lock);
     at = slot_of(shard, hash, container, name);
-    *undecided = *at && (*at)->active;
+    *undecided = *at && ((*at)->active || (*at)->agreed != (*at)->serial);
     if (*at)
         return false;
     order = *at = order_new(hash, container, name);

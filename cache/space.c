@@ -536,8 +536,9 @@ void slab_wrote(struct slab_store *store, const struct location *at, int err)
     }
     SCOPED_LOCK(&store->lock);
     slab = slab_current(store, at);
-    if (slab && !slab->retired)
-        slab_retire(device, slab);
+    if (!slab || slab->retired)
+        return; /* other writes of a body that has failed */
+    slab_retire(device, slab);
     if (atomic_fetch_add(&device->write_failures, 1) + 1 < WRITE_FAILURES_MAX || device->failing)
         return;
     device->failing = true;
@@ -635,6 +636,7 @@ bool slab_small_next(struct slab_store *store, uint64_t live_max, struct locatio
         }
         if (!small_closed(&store->device[next.device], next.slab, live_max))
             continue;
+        next.generation = store->device[next.device].slabs[next.slab].generation;
         *at = next;
         return true;
     }
@@ -650,7 +652,7 @@ uint64_t slab_small_room(const struct slab_store *store)
         const struct device *d = &store->device[i];
 
         room += (uint64_t)small_slabs_left(d) * (slab_bytes() - SLAB_HEADER_BYTES);
-        if (!d->fenced && d->small_slab != UINT32_MAX)
+        if (device_takes(d) && d->small_slab != UINT32_MAX)
             room += slab_bytes() - d->slabs[d->small_slab].next;
     }
     return room;

@@ -333,12 +333,11 @@ static void put_manifest_row(struct tx *tx, uint64_t start, const struct row_byt
     change_put(tx->change, FAM_MANIFESTS, row_span(&key), row_span(row));
 }
 
-/* What a piece that is used again adds to the change when it is ordered. */
+/* What a piece that is used again may add to the change when it is ordered: what it is now may be
+ * another thing then. */
 static size_t restated_bytes(const struct tx *tx, struct object *object)
 {
-    return tx->reuses && object_state(object) == OBJECT_CLEAN
-               ? (size_t)object->cell_count * RESTATED_EXTENT_BYTES
-               : 0;
+    return tx->reuses ? (size_t)object->cell_count * RESTATED_EXTENT_BYTES : 0;
 }
 
 static void build_manifest(struct tx *tx)

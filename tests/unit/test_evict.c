@@ -457,6 +457,33 @@ static void test_evict__slab_that_must_stay_is_passed_over(void **state)
     world_free(w);
 }
 
+/* What somebody still holds keeps its slab: it made no room, and eviction that took it for some
+ * would never end. */
+static void test_evict__slab_that_is_held_made_no_room(void **state)
+{
+    struct world *w = world_new(8, 0);
+    int64_t emptied = metric_read(&metric_compacted_slabs);
+    struct object *held =
+        world_small(w, 1, 1000); /* without rows, as what a reader has left of it */
+    struct extent first, extent;
+    uint64_t n = 0;
+
+    assert_int_equal(put_body(w, n++, OBJECT_CLEAN, &first), 0);
+    do
+        assert_int_equal(put_body(w, n++, OBJECT_CLEAN, &extent), 0);
+    while (extent.at.slab == first.at.slab);
+    world_start(w);
+    keeper_call(w->cache.content->keeper, KEEP_COMPACT);
+    WORLD_UNTIL(w, content_stats(&w->cache).clean_bytes < 2 * BODY);
+    keeper_call(w->cache.content->keeper, KEEP_COMPACT); /* again: now nothing is left to take */
+    WORLD_UNTIL(w, w->cache.content->full_hand.slab == first.at.slab);
+    assert_int_equal(slab_kind_at(w->cache.slabs, &first.at), SLAB_SMALL);
+    assert_int_equal(metric_read(&metric_compacted_slabs), emptied);
+    object_unref(held);
+    WORLD_UNTIL(w, slab_kind_at(w->cache.slabs, &first.at) == SLAB_FREE);
+    world_free(w);
+}
+
 /* Nothing could go when room was asked for: who waits for it does not ask again. */
 static void test_evict__goes_on_when_bytes_become_clean(void **state)
 {
@@ -496,6 +523,7 @@ int main(void)
         cmocka_unit_test(test_evict__a_moved_record_is_checked_at_start),
         cmocka_unit_test(test_evict__clean_small_bodies_make_room_for_new_ones),
         cmocka_unit_test(test_evict__slab_that_must_stay_is_passed_over),
+        cmocka_unit_test(test_evict__slab_that_is_held_made_no_room),
         cmocka_unit_test(test_evict__failed_run_can_be_run_again),
         cmocka_unit_test(test_evict__fills_wait_for_room),
         cmocka_unit_test(test_evict__goes_on_when_bytes_become_clean),
