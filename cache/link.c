@@ -267,7 +267,9 @@ static void undo_clean(struct link_hook *hook)
     swap_origin(hook);
 }
 
-/* Bytes of clean content are owed no flush; those of an object with rows are durable. */
+/* Bytes of clean content are owed no flush; those of an object with rows that was not clean are
+ * durable. Fills of clean ones were not flushed: who makes one dirty needs its devices (blocks.c).
+ */
 static uint64_t link_devices(struct change_hook *base)
 {
     struct link_hook *hook = container_of(base, struct link_hook, hook);
@@ -275,7 +277,8 @@ static uint64_t link_devices(struct change_hook *base)
     uint64_t devices = 0;
 
     SCOPED_LOCK(&object->lock);
-    if (hook->op != LINK_ADD || hook->state == OBJECT_CLEAN || object->rows)
+    if (hook->op != LINK_ADD || hook->state == OBJECT_CLEAN ||
+        (object->rows && object_state_locked(object) != OBJECT_CLEAN))
         return 0;
     for (unsigned i = 0; i < object->cell_count; i++)
         if (object->cells[i])
