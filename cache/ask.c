@@ -114,6 +114,16 @@ void asks_changed(struct cache *cache, uint64_t container, struct span blob)
     asks_answered(cache, 0, container, blob);
 }
 
+void asks_overtaken(struct cache *cache, uint64_t container)
+{
+    struct asks *asks = cache->asks;
+
+    SCOPED_LOCK(&asks->lock);
+    for (struct ask *ask = *bucket_of(asks, container); ask; ask = ask->next)
+        if (ask->container == container && !ask->blob.len)
+            ask->stale = true;
+}
+
 static struct ask *find(struct asks *asks, uint64_t ticket)
 {
     for (unsigned i = 0; i < ASK_BUCKETS; i++)

@@ -16,6 +16,8 @@ void asks_answered(struct cache *cache, uint64_t ticket, uint64_t container, str
 
 /* Committer thread: that name was committed or confirmed in this place of the order. */
 void asks_changed(struct cache *cache, uint64_t container, struct span blob);
+/* Committer thread: what a listing of the container says may lack a name. */
+void asks_overtaken(struct cache *cache, uint64_t container);
 /* Did anything happen to what was asked for? Of a listing: to that name. */
 bool asks_stale(struct cache *cache, uint64_t ticket);
 bool asks_row_stale(struct cache *cache, uint64_t ticket, struct span blob);

@@ -219,30 +219,11 @@ int known_put(struct cache *cache, struct change *change, uint64_t container, st
     return err;
 }
 
-int known_forget(struct cache *cache, struct change *change, uint64_t container, struct span name)
+void known_forget(struct change *change, uint64_t container)
 {
-    _cleanup_(row_bytes_done) struct row_bytes lower = {0}, upper = {0};
-    struct index_iter *iter;
-    int err = 0;
+    _cleanup_(row_bytes_done) struct row_bytes from = {0}, to = {0};
 
-    key_known(&lower, KNOWN_RANGE, container, SPAN(""), SPAN(""), SPAN(""));
-    key_known(&upper, KNOWN_RANGE, container + 1, SPAN(""), SPAN(""), SPAN(""));
-    iter = index_iter_new(cache->index, NULL, FAM_KNOWN, row_span(&lower), row_span(&upper));
-    for (; !err && index_iter_valid(iter); index_iter_next(iter)) {
-        struct span prefix, delimiter, from;
-        enum known_kind kind;
-        struct known_row row;
-        uint64_t in;
-
-        err = key_known_decode(index_iter_key(iter), &kind, &in, &prefix, &delimiter, &from);
-        if (!err)
-            err = known_row_decode(index_iter_value(iter), &row);
-        if (!err && span_starts(name, prefix) && span_cmp(from, name) <= 0 &&
-            (row.to_end || span_cmp(name, row.to) < 0))
-            change_delete(change, FAM_KNOWN, index_iter_key(iter));
-    }
-    if (!err)
-        err = index_iter_err(iter);
-    index_iter_free(iter);
-    return err;
+    key_known(&from, KNOWN_RANGE, container, SPAN(""), SPAN(""), SPAN(""));
+    key_known(&to, KNOWN_RANGE, container + 1, SPAN(""), SPAN(""), SPAN(""));
+    change_delete_range(change, FAM_KNOWN, row_span(&from), row_span(&to));
 }

@@ -25,9 +25,8 @@ bool known_absent(struct cache *cache, uint64_t container, struct span name);
  * end. */
 int known_put(struct cache *cache, struct change *change, uint64_t container, struct span prefix,
               struct span delimiter, struct span from, struct span to, int64_t as_of_ns) must_check;
-/* Entries that say no range knows the name any more: the cloud has something that is not here. */
-int known_forget(struct cache *cache, struct change *change, uint64_t container,
-                 struct span name) must_check;
+/* One entry: no range of the container is known any more. */
+void known_forget(struct change *change, uint64_t container);
 /* Successor of all names that start with s: *ret empty when there is none. */
 void span_after_prefix(struct span s, struct row_bytes *ret);
 

@@ -12,8 +12,6 @@
 #include "cache/stage.h"
 #include "cache/uploads.h"
 
-#include "base/log.h"
-
 #define PART_BYTES        (CHANGE_BYTES_MAX / 2) /* of rows built; links and object rows come on top */
 #define PART_PIECES       2048
 #define INLINE_PIECES_MAX 64 /* more: rows are built on a worker */
@@ -395,9 +393,6 @@ static void build_blob(struct tx *tx)
     key_blob(&key, tx->container, tx->name);
     if (tx->current && tx->current->record.cloud_etag.len && tx->what != TX_ADOPT)
         change_delete(tx->change, FAM_FRESH, row_span(&key)); /* of a version that is no more */
-    if (tx->unknown && known_forget(tx->cache, tx->change, tx->container, tx->name) < 0)
-        log_warn("listing knowledge cannot be read: a list may lack a name until it is refreshed",
-                 KV_SPAN("blob", tx->name));
     if (!blob || tx->forget || blob->state == BLOB_ABSENT) {
         change_delete(tx->change, FAM_BLOBS, row_span(&key));
         return;
@@ -454,6 +449,15 @@ static void decide_tombstone(struct tx *tx, struct change *change)
     change_delete(change, FAM_BLOBS, row_span(&key));
 }
 
+/* The cloud has something of that name, and no row says so: no range may say that it was all told,
+ * also none that is being learned. Of the whole container, which needs no look and one entry: it
+ * happens when somebody else wrote there, and costs a listing. */
+static void forget_ranges(struct tx *tx, struct change *change)
+{
+    known_forget(change, tx->container);
+    asks_overtaken(tx->cache, tx->container);
+}
+
 static int decide_blob(struct tx *tx, struct change *change)
 {
     int err;
@@ -467,6 +471,8 @@ static int decide_blob(struct tx *tx, struct change *change)
     if ((err = uploads_order(tx, change)) < 0)
         return err;
     asks_changed(tx->cache, tx->container, tx->name);
+    if (tx->unknown)
+        forget_ranges(tx, change);
     decide_tombstone(tx, change);
     dispose_current(tx, change);
     if (tx->drop_staged)
@@ -655,7 +661,7 @@ void cache_commit(struct tx *tx, struct completion *done)
 {
     assert(tx->what != TX_NOTHING);
     tx->done = done;
-    if (tx->unknown || (tx->blob && tx->blob->piece_count > INLINE_PIECES_MAX))
+    if (tx->blob && tx->blob->piece_count > INLINE_PIECES_MAX)
         cache_run(tx->cache, commit_build, tx);
     else
         commit_build(tx);

@@ -289,6 +289,46 @@ static int no_row(void *arg, const struct list_row *row)
 }
 
 /* conflict = theirs: what is here goes, what the cloud has is asked for and taken. */
+static void learn_all_late(uint64_t id, struct asked *asked, const char *name, int want)
+{
+    struct list_gap gap = {id, SPAN(""), SPAN(""), SPAN("")};
+    struct blob_record record = {.type = BLOB_BLOCK, .length = 7, .cloud_etag = SPAN("\"theirs\"")};
+
+    cache_learn_list(box->cache, &gap, asked, &(struct learned_row){span_of(name), &record}, 1,
+                     (struct span){NULL, 0}, box_done(box));
+    assert_int_equal(box_wait(box), want);
+    cache_ask_end(box->cache, asked);
+}
+
+/* A page that was asked for before would put a range over a name that has no row: a blob of the
+ * cloud that is answered 404 and missing from lists. */
+static void test_superseded__overtakes_a_listing_under_way(void **state)
+{
+    static const struct {
+        enum upload_end end;
+        const char *etag;
+    } ends[] = {{UPLOAD_SUPERSEDED, NULL}, {UPLOAD_CONFIRMED, ""}};
+    uint64_t id = ready_container("free");
+    struct name all = {.container = id};
+
+    for (unsigned i = 0; i < countof(ends); i++) {
+        struct asked asked;
+        struct blob *blob;
+
+        put(id, "free", "x", "ours");
+        (void)take_all();
+        asked = cache_ask(box->cache, &all);
+        end_first(ends[i].end, ends[i].etag);
+        learn_all_late(id, &asked, "x", -ESTALE);
+        assert_int_equal(box_lookup(box, id, "x", &blob), -ENODATA);
+        asked = cache_ask(box->cache, &all); /* asked again it is there */
+        learn_all_late(id, &asked, "x", 0);
+        assert_int_equal(box_lookup(box, id, "x", &blob), 0);
+        assert_int_equal(blob_record(blob)->length, 7);
+        blob_unref(blob);
+    }
+}
+
 static void test_superseded__the_clouds_version_counts(void **state)
 {
     uint64_t id = ready_container("free");
@@ -677,6 +717,7 @@ int main(void)
         CASE(test_safe__new_blobs_of_the_open_batch_flow),
         CASE(test_held__stops_later_phases_and_says_so_after_a_restart),
         CASE(test_superseded__the_clouds_version_counts),
+        CASE(test_superseded__overtakes_a_listing_under_way),
         CASE(test_confirmed__without_an_etag_is_asked_for),
         CASE(test_scopes__take_turns),
         CASE(test_held__of_many_names_does_not_hide_what_can_go),
