@@ -156,6 +156,19 @@ static struct next change_refused(struct op *op)
     return op->done.err ? fail_errno(r, op->done.err) : fail(r, r->error);
 }
 
+struct next change_again(struct request *r)
+{
+    assert(!r->tx);
+    return GO(change_turn);
+}
+
+struct next change_ask_again(struct request *r)
+{
+    assert(!r->tx);
+    r->refetch = true; /* what is known here looks fresh and is not */
+    return GO(change_ask);
+}
+
 struct next change_refuse(struct request *r, enum az_error error)
 {
     r->error = error;

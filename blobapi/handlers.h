@@ -103,6 +103,7 @@ struct put_block_list {
     const struct block_ref *blocks;
     size_t count, bad;
     struct piece *pieces; /* references, until tx_put takes them */
+    struct refill refill;
     struct blob_record record;
     struct content_inputs content;
 };

@@ -3,7 +3,8 @@
  *
  * A short list (most are) is parsed on the loop; a longer one buffer by buffer on a worker, since
  * 50 000 entries take tens of milliseconds. The blocks are looked up inside the change, so that
- * what is committed is what was staged at its turn. */
+ * what is committed is what was staged at its turn. Committed ones may have been evicted: once
+ * their bytes are here again (refill.c), list_begun comes again. */
 #include "base/crc64.h"
 #include "base/digest.h"
 #include "blobapi/handlers.h"
@@ -168,7 +169,8 @@ static struct next list_begun(struct op *op)
 
     if (!p->count)
         return GO(list_found); /* an empty list makes an empty blob */
-    p->pieces = arena_zalloc(p->r.http->arena, p->count * sizeof(*p->pieces));
+    if (!p->pieces)
+        p->pieces = arena_zalloc(p->r.http->arena, p->count * sizeof(*p->pieces));
     tx_blocks(p->r.tx, p->blocks, p->count, p->pieces, &p->bad, &op->done);
     return AWAIT(list_found);
 }
@@ -185,10 +187,19 @@ static void list_put(struct put_block_list *p)
     p->pieces = NULL; /* the change has their references */
 }
 
+static struct next list_absent(struct put_block_list *p)
+{
+    p->refill.pieces = p->pieces;
+    p->refill.count = p->count;
+    return change_refill(&p->r, &p->refill);
+}
+
 static struct next list_found(struct op *op)
 {
     struct put_block_list *p = PUT_LIST(op);
 
+    if (p->count && op->done.err == -ENODATA)
+        return list_absent(p);
     if (p->count && op->done.err) {
         p->pieces = NULL; /* a failed look-up gives none */
         if (op->done.err == -ENOENT)

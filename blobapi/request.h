@@ -8,7 +8,8 @@
  * their last send.
  *
  * Sub-routines of steps take the step to go on with as `after`: find_blob (find.c), change_begin
- * and change_commit (change.c), receive_body (receive.c), send_emitted (respond.c). */
+ * and change_commit (change.c), receive_body (receive.c), send_emitted (respond.c); change_refill
+ * (refill.c) goes back to change_begin's. */
 #ifndef BLOBAPI_REQUEST_H
 #define BLOBAPI_REQUEST_H
 
@@ -160,6 +161,8 @@ struct request {
         *ordered; /* within a container's change: its last ordered record, or NULL; the tx's */
     struct next change_after;
 
+    struct refill *refill; /* refill.c */
+
     /* receive.c */
     struct receive *receive;
     struct next receive_after;
@@ -233,6 +236,10 @@ bool request_has_cloud(const struct request *r);
 /* Begins and judges conditions and rights on the last ordered version: r->blob is it afterwards,
  * NULL if there is none. */
 struct next change_begin(struct request *r, enum change_needs needs, struct next after);
+/* For who has rolled back: its turn and judgement once more, at once, or when the cloud was asked
+ * about the name. */
+struct next change_again(struct request *r);
+struct next change_ask_again(struct request *r);
 /* A refusal that rests on what change_begin found; leaves when that is durable. */
 struct next change_refuse(struct request *r, enum az_error error);
 /* Adds the upload entry where the contract asks for one, commits, goes on when durable. */
@@ -243,6 +250,21 @@ struct next change_preview(struct request *r, enum change_needs needs, struct ne
 void change_drop(struct request *r); /* op->free: rolls back what is still open */
 /* Conditions on that version (NULL: there is none). */
 enum az_error request_judge(const struct request *r, const struct blob *blob);
+
+/* ---- refill.c: bytes that a change needs and only the cloud has ---- */
+struct refill {
+    const struct piece *pieces; /* as tx_blocks left them: those with a length are absent */
+    size_t count, at;
+    unsigned rounds;
+    struct range run;      /* of r->blob: absent ones in a row, being kept */
+    struct reader *reader; /* of it */
+    struct slice nothing;
+    uint64_t gap; /* start of the last one asked for */
+    unsigned asks;
+};
+/* Rolls the change back, brings the bytes onto the devices, begins again as change_begin did. */
+struct next change_refill(struct request *r, struct refill *refill);
+void refill_done(struct request *r); /* op->free; any state */
 
 /* ---- receive.c: a body into an object ---- */
 struct receive {

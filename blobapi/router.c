@@ -316,6 +316,7 @@ static void request_free(struct op *op)
     if (r->operation->done)
         r->operation->done(r);
     receive_done(r);
+    refill_done(r);
     change_drop(r);
     if (r->emit)
         emit_done(r->emit);

@@ -112,6 +112,7 @@ bool blob_make_whole(struct blob *blob)
 struct by_id { /* committed blocks, sorted */
     struct span id;
     size_t index;
+    uint64_t start; /* of the blob */
 };
 
 struct resolving {
@@ -122,6 +123,7 @@ struct resolving {
     size_t *bad;
     struct by_id *sorted;
     size_t sorted_count;
+    bool absent; /* an entry is of bytes that are not here */
 };
 
 static int by_id_cmp(const void *a, const void *b)
@@ -135,13 +137,14 @@ static int by_id_cmp(const void *a, const void *b)
 static int sort_committed(struct resolving *r, struct committed *committed)
 {
     int err = committed_of(r->tx->cache, r->tx->current, committed);
+    uint64_t start = 0;
 
     if (err || !committed->count)
         return err;
     r->sorted = xcalloc(committed->count, sizeof(*r->sorted));
     r->sorted_count = committed->count;
-    for (size_t i = 0; i < committed->count; i++)
-        r->sorted[i] = (struct by_id){committed->ids[i], i};
+    for (size_t i = 0; i < committed->count; start += r->tx->current->pieces[i++].length)
+        r->sorted[i] = (struct by_id){committed->ids[i], i, start};
     qsort(r->sorted, r->sorted_count, sizeof(*r->sorted), by_id_cmp);
     return 0;
 }
@@ -163,8 +166,11 @@ static int resolve_committed(struct resolving *r, struct span id, struct piece *
     if (low == r->sorted_count || !span_eq(r->sorted[low].id, id))
         return -ENOENT;
     piece = &r->tx->current->pieces[r->sorted[low].index];
-    if (!object_whole(piece->object, &devices))
-        return -ENODATA;
+    if (!object_whole(piece->object, &devices)) {
+        *ret = (struct piece){NULL, r->sorted[low].start, piece->length};
+        r->absent = true;
+        return 0;
+    }
     r->tx->reuses = true;
     *ret = (struct piece){object_ref(piece->object), piece->offset, piece->length};
     return 0;
@@ -196,6 +202,17 @@ static int resolve(struct resolving *r, const struct block_ref *block, struct pi
     return err;
 }
 
+static void give_back(struct resolving *r, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!r->ret[i].object) /* absent: it says which bytes */
+            continue;
+        object_unref(r->ret[i].object);
+        r->ret[i] = (struct piece){0};
+    }
+}
+
+/* An entry that is nowhere refuses the list; only without one is what is absent worth fetching. */
 static int resolve_all(void *arg) /* worker */
 {
     struct resolving *r = arg;
@@ -207,8 +224,10 @@ static int resolve_all(void *arg) /* worker */
         err = resolve(r, &r->blocks[i], &r->ret[i]);
     if (err && i) { /* entry i - 1 failed; those before it hold references */
         *r->bad = i - 1;
-        for (size_t k = 0; k + 1 < i; k++)
-            object_unref(r->ret[k].object);
+        give_back(r, i - 1);
+    } else if (!err && r->absent) {
+        give_back(r, r->n);
+        err = -ENODATA;
     }
     free(r->sorted);
     return err;

@@ -157,8 +157,8 @@ blob_unref(struct blob *blob); /* a reference pins record and content whatever r
 /* ---- read: one version's bytes in order; reads ahead; joins running fills ---- */
 
 /* Only READ_CLIENT counts as access. READ_AGAIN: what its client has just read, from memory where
- * it lies. */
-enum read_for { READ_CLIENT, READ_AGAIN, READ_UPLOAD, READ_SCRUB };
+ * it lies. READ_KEEP: gives no bytes; 0 when all of them have come onto the devices. */
+enum read_for { READ_CLIENT, READ_AGAIN, READ_UPLOAD, READ_SCRUB, READ_KEEP };
 struct reader *cache_reader_open(struct blob *blob, struct range range, enum read_for why);
 /* 0: *ret holds the next bytes. -ENODATA: reader_gap is absent and nobody fetches it:
  * upstream_fill, call again. -EUCLEAN: dirty or sole bytes are damaged. Else the fill's error. */
@@ -223,9 +223,10 @@ struct block_ref {
 };
 #define BLOCKS_COMMITTED_MAX 50000
 #define BLOCKS_STAGED_MAX    100000
-/* Block list -> pieces (ret has n places; a reference each). -ENOENT: entry *bad; -ENODATA: entry
- * *bad is a committed block whose bytes are in the cloud only: read the blob, then again. 50 000
- * take about 100 ms, on a worker. */
+/* Block list -> pieces (ret has n places; a reference each). -ENOENT: entry *bad. -ENODATA: some
+ * are committed blocks whose bytes are not all here. Those have no object and are `length` bytes of
+ * the current version from `offset` on, the others are 0: roll back, READ_KEEP them, begin again.
+ * 50 000 take about 100 ms, on a worker. */
 void tx_blocks(struct tx *tx, const struct block_ref *blocks, size_t n, struct piece *ret,
                size_t *bad, struct completion *done);
 /* Puts a version. Fills in record->etag and record->modified_ns (and created_ns when 0). Takes one

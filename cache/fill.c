@@ -78,6 +78,30 @@ struct fill *fill_find(struct object *object, uint64_t at)
     return fill ? fill_ref(fill) : NULL;
 }
 
+/* Is there nothing to wait for any more? Lock held. */
+static bool fill_reached(const struct fill *fill, uint64_t at)
+{
+    if (at == FILL_LEFT)
+        return fill->ended && fill->left;
+    return fill->ended || at < fill->start + fill->received;
+}
+
+static void fill_wake(struct fill *fill) /* lock held */
+{
+    struct fill_waiter **at = &fill->waiters, *waiter;
+
+    while ((waiter = *at)) {
+        if (!fill_reached(fill, waiter->at)) {
+            at = &waiter->next;
+            continue;
+        }
+        *at = waiter->next;
+        completion_post(&waiter->wake, 0);
+    }
+    fill->woken_bytes = fill->received;
+    fill->woken_ns = clock_mono_ns();
+}
+
 void fill_leave_object(struct fill *fill)
 {
     struct object *object = fill->object;
@@ -88,6 +112,10 @@ void fill_leave_object(struct fill *fill)
         at = &(*at)->object_next;
     *at = fill->object_next;
     pthread_mutex_unlock(&object->lock);
+    pthread_mutex_lock(&fill->lock);
+    fill->left = true;
+    fill_wake(fill);
+    pthread_mutex_unlock(&fill->lock);
     fill_unref(fill);
 }
 
@@ -193,22 +221,6 @@ struct fill_source fill_source(const struct fill *fill)
 }
 
 /* ---- append ---- */
-
-static void fill_wake(struct fill *fill) /* lock held */
-{
-    struct fill_waiter **at = &fill->waiters, *waiter;
-
-    while ((waiter = *at)) {
-        if (!fill->ended && waiter->at >= fill->start + fill->received) {
-            at = &waiter->next;
-            continue;
-        }
-        *at = waiter->next;
-        completion_post(&waiter->wake, 0);
-    }
-    fill->woken_bytes = fill->received;
-    fill->woken_ns = clock_mono_ns();
-}
 
 /* Buffers up to `end`, of the fill. -EAGAIN: resume comes. */
 static int fill_room(struct fill *fill, uint64_t end)
@@ -356,7 +368,7 @@ int fill_take(struct fill *fill, uint64_t at, uint64_t max, struct slice *ret)
 bool fill_wait(struct fill *fill, struct fill_waiter *waiter)
 {
     SCOPED_LOCK(&fill->lock);
-    if (fill->ended || waiter->at < fill->start + fill->received)
+    if (fill_reached(fill, waiter->at))
         return false;
     waiter->next = fill->waiters;
     fill->waiters = waiter;

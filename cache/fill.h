@@ -12,9 +12,11 @@
 /* A reader waiting for a fill: woken once when there is more to take, or when it ended. */
 struct fill_waiter {
     struct completion wake; /* posted with 0; fn and loop are the reader's */
-    uint64_t at;            /* of the object: bytes from here on; UINT64_MAX: only the end */
+    uint64_t at;            /* of the object: bytes from here on; or FILL_ENDED, FILL_LEFT */
     struct fill_waiter *next;
 };
+#define FILL_ENDED UINT64_MAX       /* only its end */
+#define FILL_LEFT  (UINT64_MAX - 1) /* its end, and its bytes are on a device or never will be */
 
 struct fill {
     _Atomic uint32_t refs;
@@ -28,7 +30,7 @@ struct fill {
 
     pthread_mutex_t lock; /* guards what follows; bytes below `received` never change */
     uint64_t received;
-    bool ended, granted, short_of_buffer;
+    bool ended, left /* object->fills */, granted, short_of_buffer;
     int err;
     enum iobuf_class class;
     unsigned buf_count;
@@ -53,7 +55,7 @@ bool fill_running(const struct object *object, uint64_t at); /* object's lock he
 /* The next bytes at `at`, of the object: 0; -EAGAIN none yet; -EEXIST they are elsewhere by now,
  * look again; else the fill's error. */
 int fill_take(struct fill *fill, uint64_t at, uint64_t max, struct slice *ret) must_check;
-/* false: there is something to take at waiter->at, or it ended. */
+/* false: there is something to take at waiter->at, or it ended, or left. */
 bool fill_wait(struct fill *fill, struct fill_waiter *waiter);
 bool fill_unwait(struct fill *fill, struct fill_waiter *waiter); /* false: its wake is on its way */
 int fill_outcome(struct fill *fill);                             /* -EINPROGRESS, 0, or the error */

@@ -83,6 +83,13 @@ static uint64_t reader_place(struct reader *reader, struct object **ret_object, 
                EXTENT_BYTES_MAX - at % EXTENT_BYTES_MAX);
 }
 
+static struct cell *cell_at(const struct object *object, uint64_t at) /* object's lock held */
+{
+    uint64_t index = at / EXTENT_BYTES_MAX;
+
+    return index < object->cell_count ? object->cells[index] : NULL;
+}
+
 /* Bytes from `at` that lie in units present there, at most one device piece. Object's lock held. */
 static uint64_t present_length(const struct cell *cell, uint64_t at, uint64_t max)
 {
@@ -242,14 +249,13 @@ static bool slot_start(struct reader *reader)
 {
     struct object *object;
     struct reader_slot *slot = NULL;
-    struct cell *cell = NULL;
+    struct cell *cell;
     uint64_t at, max = reader_place(reader, &object, &at), length = 0;
 
     if (slot_from_tier(reader, object, at, max))
         return true;
     pthread_mutex_lock(&object->lock);
-    if (at / EXTENT_BYTES_MAX < object->cell_count)
-        cell = object->cells[at / EXTENT_BYTES_MAX];
+    cell = cell_at(object, at);
     if (cell)
         length = present_length(cell, at, max);
     if (length)
@@ -276,6 +282,24 @@ static void reader_fill_slots(struct reader *reader)
            (!reader->count || may_read_ahead()))
         if (!slot_start(reader))
             return;
+}
+
+/* READ_KEEP: `next` goes on to the first absent byte. */
+static void reader_pass(struct reader *reader)
+{
+    struct object *object;
+    struct cell *cell;
+    uint64_t at, max, length = 1;
+
+    while (length && reader->next < reader->end) {
+        max = reader_place(reader, &object, &at);
+        pthread_mutex_lock(&object->lock);
+        cell = cell_at(object, at);
+        length = cell ? present_length(cell, at, max) : 0;
+        pthread_mutex_unlock(&object->lock);
+        reader_seek(reader, reader->next + length);
+        reader->next = reader->ahead;
+    }
 }
 
 static void reader_drop_slots(struct reader *reader)
@@ -396,7 +420,7 @@ static bool reader_take(struct reader *reader, struct fill *fill, uint64_t at, u
     int err;
 
     if (reader->joined_count == countof(reader->joined) && !joined_has(reader, fill)) {
-        bool asleep = reader_watch(reader, reader->joined[0], UINT64_MAX);
+        bool asleep = reader_watch(reader, reader->joined[0], FILL_ENDED);
 
         joined_prune(reader);
         return !asleep;
@@ -420,6 +444,19 @@ static bool reader_take(struct reader *reader, struct fill *fill, uint64_t at, u
     reader_seek(reader, reader->next + slice.bytes.len);
     reader_give(reader, slice);
     return false;
+}
+
+/* READ_KEEP: sleeps until the fill's bytes are on a device or will not be. true: look again now. */
+static bool reader_await(struct reader *reader, struct fill *fill)
+{
+    int err;
+
+    if (reader_watch(reader, fill, FILL_LEFT))
+        return false;
+    err = fill_failure(fill);
+    if (err)
+        reader_answer(reader, err);
+    return !err;
 }
 
 /* Absent bytes from `next` on that nobody fetches. */
@@ -454,7 +491,8 @@ static bool reader_absent(struct reader *reader)
     refillable = object->origin.etag.len > 0;
     pthread_mutex_unlock(&object->lock);
     if (fill) {
-        again = reader_take(reader, fill, at, max);
+        again = reader->why == READ_KEEP ? reader_await(reader, fill)
+                                         : reader_take(reader, fill, at, max);
         fill_unref(fill);
         return again;
     }
@@ -486,7 +524,10 @@ static bool reader_step(struct reader *reader)
     }
     if (reader->again)
         return false; /* its slots are still being read */
-    reader_fill_slots(reader);
+    if (reader->why == READ_KEEP)
+        reader_pass(reader);
+    else
+        reader_fill_slots(reader);
     if (reader->count) {
         if (slot_at(reader, 0)->state != SLOT_READING)
             reader_give_slot(reader);
@@ -504,7 +545,7 @@ static void reader_try_settle(struct reader *reader)
     struct completion *done = reader->settling;
 
     while (!reader->failed && reader->joined_count) {
-        if (reader_watch(reader, reader->joined[0], UINT64_MAX))
+        if (reader_watch(reader, reader->joined[0], FILL_ENDED))
             return;
         joined_prune(reader);
     }

@@ -46,6 +46,7 @@ struct reader {
     struct blob *blob;
     struct range range;
     uint64_t at;
+    enum read_for why;
 };
 
 static struct engine {
@@ -67,7 +68,8 @@ static struct engine {
     unsigned writer_err_times, read_err_times; /* of the read error, 0: always */
     unsigned slice_bytes;                      /* the reader's, 0: 64 KiB */
     bool unchecked;                            /* slices are still to be confirmed */
-    uint64_t gap_at; /* not 0: bytes from there on are absent until filled */
+    uint64_t gap_at;     /* not 0: bytes from there on are absent until filled */
+    uint64_t evicted_at; /* not 0: and every turn finds them absent again */
     unsigned settles, uploads;
     enum upload_kind uploaded;
     bool create_only;
@@ -79,7 +81,8 @@ static struct cloud {
     const char *newer;  /* body of another version, which a revalidation gives; NULL: the same */
     bool fills_nothing; /* a fill ends well, the gap stays */
     unsigned opens, revalidates, unheard, fills, lists, container_opens;
-    unsigned list_held; /* 64 KiB buffers in use while it was asked for a list */
+    struct range filled; /* the last gap it was asked for */
+    unsigned list_held;  /* 64 KiB buffers in use while it was asked for a list */
 } cloud;
 
 static struct span keep(struct span s)
@@ -248,7 +251,7 @@ struct reader *cache_reader_open(struct blob *blob, struct range range, enum rea
     struct reader *reader = arena_zalloc(engine.arena, sizeof(*reader));
 
     assert(range.len && range.start + range.len <= blob->bytes.len);
-    *reader = (struct reader){blob_ref(blob), range, range.start};
+    *reader = (struct reader){blob_ref(blob), range, range.start, why};
     return reader;
 }
 
@@ -258,12 +261,16 @@ void reader_next(struct reader *reader, struct slice *ret, struct completion *do
              n = engine.slice_bytes ? engine.slice_bytes : 65536;
     struct iobuf *buf;
 
-    if (engine.read_err || (engine.gap_at && reader->at >= engine.gap_at)) {
+    if (reader->why == READ_KEEP) /* passes what is there */
+        reader->at = engine.gap_at ? MIN(MAX(reader->at, engine.gap_at), end) : end;
+    if (engine.read_err || (engine.gap_at && reader->at >= engine.gap_at && reader->at < end)) {
         completion_post(done, engine.read_err ? engine.read_err : -ENODATA);
         if (engine.read_err_times && !--engine.read_err_times)
             engine.read_err = 0;
         return;
     }
+    if (reader->why == READ_KEEP)
+        return completion_post(done, 0);
     buf = iobuf_try(IOBUF_64K);
     assert(buf);
     n = MIN(n, end - reader->at);
@@ -354,6 +361,8 @@ struct object *object_unref(struct object *object)
 
 static void begin(struct span name, bool of_container, struct tx **ret, struct completion *done)
 {
+    if (engine.evicted_at)
+        engine.gap_at = engine.evicted_at;
     *ret = arena_zalloc(engine.arena, sizeof(**ret));
     **ret = (struct tx){.name = keep(name), .of_container = of_container};
     engine.live++;
@@ -411,6 +420,38 @@ static struct object *find_committed(struct span blob, struct span id)
     return NULL;
 }
 
+/* The committed block's bytes, if some are absent. */
+static bool absent_block(struct span blob, const struct object *object, struct piece *ret)
+{
+    struct blob *current = engine_blob(blob);
+    uint64_t start = 0;
+
+    for (size_t i = 0; engine.gap_at && current && i < current->piece_count; i++) {
+        uint64_t end = start + current->pieces[i].length;
+
+        if (current->pieces[i].object == object && end > engine.gap_at) {
+            *ret = (struct piece){NULL, start, end - start};
+            return true;
+        }
+        start = end;
+    }
+    return false;
+}
+
+static int give_back_absent(struct tx *tx, size_t n, struct piece *ret)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < n; i++)
+        any |= absent_block(tx->name, ret[i].object, &(struct piece){0});
+    for (size_t i = 0; any && i < n; i++) {
+        engine.live--;
+        if (!absent_block(tx->name, ret[i].object, &ret[i]))
+            ret[i] = (struct piece){0};
+    }
+    return any ? -ENODATA : 0;
+}
+
 void tx_blocks(struct tx *tx, const struct block_ref *blocks, size_t n, struct piece *ret,
                size_t *bad, struct completion *done)
 {
@@ -431,7 +472,7 @@ void tx_blocks(struct tx *tx, const struct block_ref *blocks, size_t n, struct p
         ret[i] = (struct piece){o, 0, o->bytes.len};
         engine.live++;
     }
-    completion_post(done, 0);
+    completion_post(done, give_back_absent(tx, n, ret));
 }
 
 static void put_ids(struct blob *blob, const struct block_ref *blocks, size_t n)
@@ -692,7 +733,9 @@ void upstream_open_container(struct upstream *upstream, uint32_t account, struct
 void upstream_fill(struct upstream *upstream, struct blob *blob, struct range gap,
                    struct completion *done)
 {
+    assert(!engine.turns); /* D4 */
     cloud.fills++;
+    cloud.filled = gap;
     if (!cloud.fills_nothing)
         engine.gap_at = 0;
     completion_post(done, cloud.fill_err);

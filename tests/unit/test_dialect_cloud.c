@@ -231,6 +231,123 @@ static void test_cloud__a_fill_that_fails_is_an_answer(void **state)
     ASK("GET", "/far/ctr/b", "", 503, "ServerBusy");
 }
 
+/* ---- committed blocks that were evicted ---- */
+
+#define A_AND_B "<BlockList><Latest>QQ==</Latest><Latest>Qg==</Latest></BlockList>"
+
+/* "AAABBB" of two blocks, in the cloud, of which only the first bytes are here. */
+static struct blob *commit_blocks(const char *name, uint64_t here)
+{
+    const char *target = arena_printf(engine.arena, "/far/ctr/%s", name).base;
+    struct blob *b;
+
+    ask_body("PUT", arena_printf(engine.arena, "%s?comp=block&blockid=QQ==", target).base, "",
+             "AAA");
+    ask_body("PUT", arena_printf(engine.arena, "%s?comp=block&blockid=Qg==", target).base, "",
+             "BBB");
+    ask_body("PUT", arena_printf(engine.arena, "%s?comp=blocklist", target).base, "", A_AND_B);
+    assert_answer(201, NULL);
+    b = engine_blob(span_of(name));
+    b->record.durability = DURABILITY_CLOUD;
+    b->record.cloud_etag = SPAN("\"0x8D\"");
+    b->record.checked_ns = clock_wall_ns();
+    engine.gap_at = here;
+    cloud.fills = cloud.revalidates = 0;
+    return b;
+}
+
+static void put_list(const char *name, const char *headers, const char *list)
+{
+    ask_body("PUT", arena_printf(engine.arena, "/far/ctr/%s?comp=blocklist", name).base, headers,
+             list);
+}
+
+static void test_cloud__evicted_blocks_come_back_before_they_are_used_again(void **state)
+{
+    commit_blocks("b", 4);
+    ask_body("PUT", "/far/ctr/b?comp=block&blockid=Qw==", "", "CCC");
+    put_list("b", "",
+             "<BlockList><Latest>QQ==</Latest><Committed>Qg==</Committed><Latest>Qw==</Latest>"
+             "<Latest>QQ==</Latest></BlockList>");
+    assert_answer(201, NULL);
+    assert_int_equal(cloud.fills, 1);
+    assert_int_equal(cloud.filled.start, 4); /* not what is here, nor what is not used */
+    assert_int_equal(cloud.filled.len, 2);
+    ASK("GET", "/far/ctr/b", "", 200, NULL);
+    assert_string_equal(body_text(), "AAABBBCCCAAA");
+
+    commit_blocks("c", 4);
+    put_list("c", "", "<BlockList><Latest>QQ==</Latest></BlockList>");
+    assert_answer(201, NULL);
+    assert_int_equal(cloud.fills, 0);
+    commit_blocks("d", 1); /* both, as one run */
+    put_list("d", "", A_AND_B);
+    assert_answer(201, NULL);
+    assert_int_equal(cloud.fills, 1);
+    assert_int_equal(cloud.filled.len, 5);
+    commit_blocks("e", 1); /* a list that is refused costs no transfer */
+    put_list("e", "", "<BlockList><Latest>QQ==</Latest><Latest>Wg==</Latest></BlockList>");
+    assert_answer(400, "InvalidBlockList");
+    assert_int_equal(cloud.fills, 0);
+}
+
+static void test_cloud__evicted_blocks_that_do_not_come_are_an_answer(void **state)
+{
+    commit_blocks("b", 1);
+    cloud.fill_err = -EHOSTUNREACH;
+    cloud.fills_nothing = true;
+    put_list("b", "", A_AND_B);
+    assert_answer(503, "ServerBusy");
+    assert_int_equal(cloud.fills, 1);
+    cloud.fill_err = 0; /* they come and do not stay */
+    put_list("b", "", A_AND_B);
+    assert_answer(503, "ServerBusy");
+    assert_in_range(cloud.fills, 2, 8);
+    cloud.fills_nothing = false;
+    cloud.fills = 0;
+    engine.evicted_at = 1; /* they stay until the turn comes */
+    put_list("b", "", A_AND_B);
+    assert_answer(503, "ServerBusy");
+    assert_in_range(cloud.fills, 2, 8);
+    engine.evicted_at = 0;
+    put_list("b", "", A_AND_B);
+    assert_answer(201, NULL);
+}
+
+static void test_cloud__evicted_blocks_of_a_replaced_blob_are_no_blocks(void **state)
+{
+    struct blob *b = commit_blocks("b", 1);
+    const char *match =
+        arena_printf(engine.arena, "If-Match: \"0x%016" PRIX64 "\"\n", b->record.etag).base;
+
+    engine.read_err = -ESTALE; /* what a fill says of a 412 */
+    engine.read_err_times = 1;
+    cloud.newer = "another";
+    put_list("b", "", A_AND_B);
+    assert_answer(400, "InvalidBlockList");
+    assert_int_equal(cloud.revalidates, 1);
+    engine_add(b);
+    engine.gap_at = engine.read_err_times = 1;
+    engine.read_err = -ESTALE;
+    put_list("b", match, A_AND_B); /* the condition is judged on the new version as well */
+    assert_answer(412, "ConditionNotMet");
+    engine_add(b);
+    engine.gap_at = engine.read_err_times = 1;
+    engine.read_err = -ESTALE;
+    cloud.revalidate_err = -ENOENT;
+    put_list("b", "", A_AND_B);
+    assert_answer(400, "InvalidBlockList");
+    engine_add(b);
+    engine.gap_at = 1;
+    engine.read_err = -ESTALE; /* the cloud contradicts itself: not for ever */
+    engine.read_err_times = 0;
+    cloud.newer = NULL;
+    cloud.revalidate_err = cloud.revalidates = 0;
+    put_list("b", "", A_AND_B);
+    assert_answer(503, "ServerBusy");
+    assert_in_range(cloud.revalidates, 2, 8);
+}
+
 static void test_cloud__lists_ask_for_what_is_not_known(void **state)
 {
     engine_put(SPAN("b"), SPAN("x"));
@@ -267,6 +384,9 @@ int main(void)
         CLOUD_TEST(test_cloud__its_block_lists_are_not_empty_but_unknown),
         CLOUD_TEST(test_cloud__another_version_there_is_answered),
         CLOUD_TEST(test_cloud__a_fill_that_fails_is_an_answer),
+        CLOUD_TEST(test_cloud__evicted_blocks_come_back_before_they_are_used_again),
+        CLOUD_TEST(test_cloud__evicted_blocks_that_do_not_come_are_an_answer),
+        CLOUD_TEST(test_cloud__evicted_blocks_of_a_replaced_blob_are_no_blocks),
         CLOUD_TEST(test_cloud__lists_ask_for_what_is_not_known),
     };
 

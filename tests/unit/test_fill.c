@@ -480,6 +480,59 @@ static void test_fill__of_an_unlinked_object_leaves_nothing(void **state)
     world_free(w);
 }
 
+/* What a READ_KEEP reader of the whole is told of a fill of its first MiB. */
+static int keep(struct world *w, struct blob *blob, struct cloud *cloud, struct reader **ret)
+{
+    struct awaited awaited;
+    struct slice slice = {0};
+    struct fill *fill;
+    int err;
+
+    *ret = cache_reader_open(blob, (struct range){100, LENGTH - 100}, READ_KEEP);
+    assert_int_equal(world_next(w, *ret, &slice), -ENODATA);
+    assert_int_equal(reader_gap(*ret).start, 100);
+    assert_int_equal(cache_fill_begin(blob, (struct range){100, 1 << 20}, &fill), 0);
+    cloud_begin(cloud, fill);
+    reader_next(*ret, &slice, awaited_init(&awaited, w->loop));
+    while (cloud->count) {
+        cloud_feed(cloud);
+        loop_run_ready(w->loop);
+        assert_true(!awaited.fired || !cloud->count); /* bytes that flow are not what it wants */
+    }
+    err = loop_await(w->poll, &awaited);
+    assert_null(slice.buf);
+    return err;
+}
+
+static void test_fill__keeping_waits_for_the_devices(void **state)
+{
+    struct world *w = world_new(6, 0);
+    struct blob *blob = cold_blob(w);
+    struct cloud cloud = {.fail_after = 3 * FEED};
+    struct extent extent;
+    struct reader *reader;
+    struct slice slice;
+
+    assert_int_equal(keep(w, blob, &cloud, &reader), -EHOSTUNREACH);
+    reader_close(reader);
+    cloud.fail_after = 0;
+    assert_int_equal(keep(w, blob, &cloud, &reader), -ENODATA); /* nobody stores: it was not kept */
+    assert_int_equal(reader_gap(reader).start, 100);
+    reader_close(reader);
+    world_start(w);
+    assert_int_equal(keep(w, blob, &cloud, &reader), -ENODATA);
+    assert_true(object_extent(blob->pieces[0].object, 0, &extent)); /* by now, not soon */
+    assert_true(extent.present & 1);
+    assert_int_equal(reader_gap(reader).start, ALIGN_UP(100 + (1 << 20), UNIT_BYTES));
+    reader_close(reader);
+    reader = cache_reader_open(blob, (struct range){0, 1 << 20}, READ_KEEP);
+    assert_int_equal(world_next(w, reader, &slice), 0);
+    assert_int_equal(slice.bytes.len, 0);
+    reader_close(reader);
+    blob_unref(blob);
+    world_free(w);
+}
+
 static void test_fill__reader_may_leave_at_any_time(void **state)
 {
     struct world *w = world_new(6, 0);
@@ -493,7 +546,8 @@ static void test_fill__reader_may_leave_at_any_time(void **state)
     assert_int_equal(cache_fill_begin(blob, (struct range){0, 1 << 20}, &fill), 0);
     cloud_begin(&cloud, fill);
     for (unsigned i = 0; i < 40; i++) {
-        struct reader *reader = cache_reader_open(blob, (struct range){0, 1 << 20}, READ_CLIENT);
+        struct reader *reader =
+            cache_reader_open(blob, (struct range){0, 1 << 20}, i % 3 ? READ_CLIENT : READ_KEEP);
         int err = 0;
 
         for (unsigned k = 0; !err && k <= i % 4; k++) {
@@ -684,6 +738,7 @@ int main(void)
         cmocka_unit_test(test_fill__of_a_block_asks_for_its_place_in_the_cloud_blob),
         cmocka_unit_test(test_fill__of_an_unlinked_object_leaves_nothing),
         cmocka_unit_test(test_fill__reader_may_leave_at_any_time),
+        cmocka_unit_test(test_fill__keeping_waits_for_the_devices),
         cmocka_unit_test(test_fill__of_an_object_that_is_owed_is_flushed),
         cmocka_unit_test(test_fill__one_unit_waits_for_no_grant),
         cmocka_unit_test(test_fill__stop_ends_the_wait_for_a_buffer),
