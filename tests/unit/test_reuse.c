@@ -147,6 +147,22 @@ static void slabs_settle(struct story *s)
     }
 }
 
+/* The change that drops its last link is ordered, and its round waits for its flush. (That a round
+ * waits is not enough: it may be an earlier one.) */
+static void dropped_await(struct story *s, struct object *object)
+{
+    unsigned links = 1;
+
+    while (links) {
+        pthread_mutex_lock(&object->lock);
+        links = object->link_count;
+        pthread_mutex_unlock(&object->lock);
+        if (links)
+            loop_poll_once(s->box->poll, 1);
+    }
+    flushes_await(s);
+}
+
 /* ---- the last link of an object is dropped ---- */
 
 /* 0: the object is whole, or it is gone and so says the log. */
@@ -195,10 +211,10 @@ static unsigned drop_loses(enum slot_mutant mutant)
     atomic_store(&slot_mutant, mutant);
     flushes_hold(s);
     object_unlink(change, object, USER);
-    object_unref(object);
     change->done = awaited_init(&dropped, loop_poll_loop(s->box->poll));
     commit_submit(s->box->cache->committer, change);
-    flushes_await(s);
+    dropped_await(s, object);
+    object_unref(object);
     other = box_object(s->box, text, LARGE);
     for (uint64_t seed = 1; seed <= CUTS; seed++) {
         struct cachebox *image = story_cut(s, seed);
@@ -255,11 +271,25 @@ static const char *lonely_blob(struct story *s, uint64_t id)
     return lonely;
 }
 
+static struct object *body_of(struct story *s, uint64_t id, const char *name) /* a reference */
+{
+    const struct piece *pieces;
+    struct object *body;
+    struct blob *blob;
+
+    assert_int_equal(box_lookup(s->box, id, name, &blob), 0);
+    assert_int_equal(blob_pieces(blob, &pieces), 1);
+    body = object_ref(pieces[0].object);
+    blob_unref(blob);
+    return body;
+}
+
 static unsigned delete_loses(enum slot_mutant mutant)
 {
     struct story *s = story_new(3);
     uint64_t id = box_container(s->box, BOX_LOCAL, "c");
     const char *lonely = lonely_blob(s, id);
+    struct object *body = body_of(s, id, lonely);
     _cleanup_(freep) char *text = text_new(LARGE, 3);
     struct name name = box_name(id, lonely);
     struct object *others[9];
@@ -273,7 +303,8 @@ static unsigned delete_loses(enum slot_mutant mutant)
     flushes_hold(s);
     tx_delete(tx);
     cache_commit(tx, awaited_init(&deleted, loop_poll_loop(s->box->poll)));
-    flushes_await(s);
+    dropped_await(s, body);
+    object_unref(body);
     for (unsigned i = 0; i < countof(others); i++) /* opens slabs: others are prepared */
         others[i] = box_object(s->box, text, LARGE);
     slabs_settle(s);
