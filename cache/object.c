@@ -194,15 +194,16 @@ static uint64_t table_moved(struct cache *cache, struct object_id id)
     return shard->moved;
 }
 
+/* Ids are never used twice: no rows, no other struct, so nothing that moves meanwhile matters. */
 static struct object *table_insert_new(struct object *object)
 {
-    struct object *use;
+    struct object_shard *shard = table_shard(object->cache, object->id);
+    struct object **place;
 
-    do
-        use = table_insert(object, table_moved(object->cache, object->id));
-    while (!use);
-    assert(use == object); /* ids are never reused */
-    return object;
+    SCOPED_LOCK(&shard->lock);
+    place = table_place(shard, object->id);
+    assert(!*place);
+    return *place = object;
 }
 
 /* ---- objects that are new ---- */

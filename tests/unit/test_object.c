@@ -289,6 +289,27 @@ static void test_object__evicted_body_is_absent_when_its_record_is_read(void **s
     world_free(w);
 }
 
+static void *make_and_drop(void *arg)
+{
+    struct world *w = arg;
+
+    for (unsigned i = 0; i < 200000; i++)
+        object_unref(object_new(&w->cache, object_id_next(&w->cache)));
+    return NULL;
+}
+
+static void test_object__new_ones_come_while_others_go(void **state)
+{
+    struct world *w = world_new(6, 0);
+    pthread_t threads[4];
+
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, make_and_drop, w), 0);
+    for (unsigned i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -304,6 +325,7 @@ int main(void)
         cmocka_unit_test(test_object__neediest_link_decides_the_state),
         cmocka_unit_test(test_object__body_located_by_its_record),
         cmocka_unit_test(test_object__evicted_body_is_absent_when_its_record_is_read),
+        cmocka_unit_test(test_object__new_ones_come_while_others_go),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
