@@ -192,12 +192,12 @@ static int load_manifest(struct cache *cache, const struct index_view *view, uin
     return err;
 }
 
-static int load_located(struct cache *cache, uint64_t container, struct span name,
-                        const struct blob_row *row, struct loading *loading)
+static int load_located(struct cache *cache, const struct index_view *view, uint64_t container,
+                        struct span name, const struct blob_row *row, struct loading *loading)
 {
     struct record_body body = blob_row_body(row, container, name);
     struct object *object;
-    int err = object_get_record(cache, &body, &object);
+    int err = object_get_record(cache, view == INDEX_HOT ? view : NULL, &body, &object);
 
     if (!err)
         loading_add(loading, object, 0, row->record.length);
@@ -220,7 +220,9 @@ int blob_load(struct cache *cache, const struct index_view *view, uint64_t conta
     int err = blob_row_decode(value, &row, &space);
 
     if (!err && row.located)
-        err = load_located(cache, container, name, &row, &loading);
+        err = load_located(cache, view, container, name, &row, &loading);
+    else if (!err && row.manifest && view == INDEX_HOT)
+        err = -EAGAIN; /* rows upon rows: not for a loop */
     else if (!err && row.manifest)
         err = load_manifest(cache, view, row.manifest, &loading);
     if (!err && row.state == BLOB_LIVE && !length_fits(&loading, row.record.length))

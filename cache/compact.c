@@ -211,7 +211,7 @@ static int compact_body_of(struct compact *compact, const struct space_row *row,
     if (!err && blob.located && object_id_eq(blob.object, row->id)) {
         struct record_body body = blob_row_body(&blob, row->container, row->blob);
 
-        err = object_get_record(compact->cache, &body, &object);
+        err = object_get_record(compact->cache, NULL, &body, &object);
         if (!err) {
             evict_extent(compact->change, object, 0);
             object = object_unref(object);

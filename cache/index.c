@@ -366,42 +366,42 @@ static int value_from(rocksdb_pinnableslice_t *pin, struct index_value *ret)
     return 0;
 }
 
+const char index_hot;
+
+/* How to read it. *ret_own: to be destroyed by the caller. */
+static rocksdb_readoptions_t *read_options_of(struct index *index, const struct index_view *view,
+                                              rocksdb_readoptions_t **ret_own)
+{
+    *ret_own = NULL;
+    if (view == INDEX_HOT) {
+        STAT_INC(index_gets_hot);
+        return index->read_hot;
+    }
+    STAT_INC(index_gets);
+    if (!view)
+        return index->read;
+    *ret_own = read_options_new(TIER_ALL);
+    rocksdb_readoptions_set_snapshot(*ret_own, (const rocksdb_snapshot_t *)view);
+    return *ret_own;
+}
+
 int index_get(struct index *index, const struct index_view *view, enum family family,
               struct span key, struct index_value *ret)
 {
-    rocksdb_readoptions_t *how = index->read;
+    rocksdb_readoptions_t *own, *how = read_options_of(index, view, &own);
     rocksdb_pinnableslice_t *pin;
     char *err = NULL;
 
     assert(key.len);
-    STAT_INC(index_gets);
-    if (view) {
-        how = read_options_new(TIER_ALL);
-        rocksdb_readoptions_set_snapshot(how, (const rocksdb_snapshot_t *)view);
-    }
     pin = rocksdb_get_pinned_cf(index->db, how, index->family[family], key.base, key.len, &err);
-    if (view)
-        rocksdb_readoptions_destroy(how);
-    return err ? index_fail(index, err) : value_from(pin, ret);
-}
-
-int index_get_hot(struct index *index, enum family family, struct span key, struct index_value *ret)
-{
-    rocksdb_pinnableslice_t *pin;
-    char *err = NULL;
-    bool elsewhere;
-
-    assert(key.len);
-    STAT_INC(index_gets_hot);
-    pin = rocksdb_get_pinned_cf(index->db, index->read_hot, index->family[family], key.base,
-                                key.len, &err);
+    if (own)
+        rocksdb_readoptions_destroy(own);
     if (!err)
         return value_from(pin, ret);
-    elsewhere = strncmp(err, "Result incomplete", 17) == 0;
-    if (!elsewhere)
+    if (view != INDEX_HOT || strncmp(err, "Result incomplete", 17) != 0)
         return index_fail(index, err);
     rocksdb_free(err);
-    return -EWOULDBLOCK;
+    return -EAGAIN;
 }
 
 void index_value_done(struct index_value *value)

@@ -1,6 +1,6 @@
 /* cache/index.h - the view of the commit log: RocksDB column families behind a small key-value
- * seam. <rocksdb/c.h> is included by index.c only. Reads block (worker, start, committer);
- * index_get_hot never does. Writes come from the committer and replay only (one thread at a time),
+ * seam. <rocksdb/c.h> is included by index.c only. Reads block (worker, start, committer); with
+ * INDEX_HOT they never do. Writes come from the committer and replay only (one thread at a time),
  * by index_apply or index_batch_*. -EIO: index_error() holds RocksDB's words.
  *
  * Each family holds, under the empty key, `applied`: the number of the last commit it has. It is
@@ -41,6 +41,10 @@ struct entry {
 
 struct index;
 struct index_view; /* a snapshot across all families */
+/* In place of a view, for gets: the newest, from memory only; -EAGAIN when a device would have to
+ * be read. Any thread, loops too. */
+#define INDEX_HOT ((const struct index_view *)&index_hot)
+extern const char index_hot;
 struct index_iter;
 struct index_value { /* pinned bytes; index_value_done */
     struct span bytes;
@@ -66,12 +70,9 @@ const char *index_error(const struct index *index);
 void index_uuid(const struct index *index, uint64_t ret[2]);
 int index_bind(struct index *index, const uint64_t uuid[2]) must_check;
 
-/* -ENOENT absent. view NULL: newest. */
+/* -ENOENT absent. view NULL: newest, by blocking reads. */
 int index_get(struct index *index, const struct index_view *view, enum family family,
               struct span key, struct index_value *ret) must_check;
-/* Memory only: -EWOULDBLOCK when a read would be needed. */
-int index_get_hot(struct index *index, enum family family, struct span key,
-                  struct index_value *ret) must_check;
 void index_value_done(struct index_value *value); /* zeroed or done already is fine */
 
 struct index_view *index_view_new(struct index *index);

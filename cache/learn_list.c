@@ -186,7 +186,7 @@ static int add_action(struct compare *c, struct span name, struct span value,
     }
     if (old && old->state == BLOB_LIVE && old->located) {
         struct record_body body = blob_row_body(old, batch->container, name);
-        int err = object_get_record(c->page->cache, &body, &action->located);
+        int err = object_get_record(c->page->cache, NULL, &body, &action->located);
 
         if (err) {
             free(action);

@@ -1,7 +1,7 @@
 /* cache/lookup.c - a name's durable state: from memory on the loop that asks, else from the index
- * on a worker. A version known from a listing only gets content to fill (a manifest of one absent
- * object) the first time it is looked up, by a change of its name: list rows themselves carry none.
- */
+ * (there too when its memory has it, else on a worker). A version known from a listing only gets
+ * content to fill (a manifest of one absent object) the first time it is looked up, by a change of
+ * its name: list rows themselves carry none. */
 #include "cache/ask.h"
 #include "cache/known.h"
 #include "cache/names.h"
@@ -47,7 +47,7 @@ static void lookup_end(struct lookup *l, int err)
 static int lookup_load(void *arg) /* worker */
 {
     struct lookup *l = arg;
-    int err = names_load(l->cache, l->container, l->name, &l->blob);
+    int err = names_load(l->cache, NULL, l->container, l->name, &l->blob);
 
     return err == -ENOENT ? 0 : err;
 }
@@ -61,7 +61,7 @@ static int lookup_unknown(void *arg)
 
     if (!known_absent(l->cache, l->container, l->name))
         return -ENODATA;
-    return names_load(l->cache, l->container, l->name, &l->blob);
+    return names_load(l->cache, NULL, l->container, l->name, &l->blob);
 }
 
 /* ---- content for a version that was only listed ---- */
@@ -149,5 +149,10 @@ void cache_lookup(struct cache *cache, const struct name *name, struct blob **re
     if (l->blob)
         return judge(l, 0);
     l->step.fn = load_done;
-    worker_run(cache->workers, lookup_load, l, &l->step);
+    l->step.err = names_load(cache, INDEX_HOT, l->container, l->name, &l->blob);
+    if (l->step.err == -EAGAIN)
+        return worker_run(cache->workers, lookup_load, l, &l->step);
+    if (l->step.err == -ENOENT)
+        l->step.err = 0;
+    load_done(&l->step);
 }

@@ -2,9 +2,9 @@
  * without leaving its loop. Any thread; a shard's lock is held for a few pointer moves only.
  *
  * An entry is the newest durable state of its name: versions, tombstones, known absence. It may be
- * shed at any time (the index has the same), oldest use first; then a lookup reads the index on a
- * worker and enters what it read, unless the shard's change counter has moved since before its read
- * (N2). */
+ * shed at any time (the index has the same), oldest use first; then a lookup reads the index, from
+ * memory where it stands and else on a worker, and enters what it read, unless the shard's change
+ * counter has moved since before its read (N2). */
 #include "cache/names.h"
 #include "cache/metrics.h"
 
@@ -258,13 +258,14 @@ static struct blob *names_enter(struct cache *cache, struct blob *blob, uint64_t
     return there;
 }
 
-static int fresh_checked(struct cache *cache, struct span key, struct blob **blob)
+static int fresh_checked(struct cache *cache, const struct index_view *how, struct span key,
+                         struct blob **blob)
 {
     struct index_value value;
     struct blob_record record = (*blob)->record;
     struct fresh_row fresh;
     struct blob *newer;
-    int err = index_get(cache->index, NULL, FAM_FRESH, key, &value);
+    int err = index_get(cache->index, how, FAM_FRESH, key, &value);
 
     if (err == -ENOENT)
         return 0;
@@ -282,25 +283,28 @@ static int fresh_checked(struct cache *cache, struct span key, struct blob **blo
     return 0;
 }
 
-static int load_once(struct cache *cache, uint64_t container, struct span name, struct blob **ret)
+static int load_once(struct cache *cache, const struct index_view *how, uint64_t container,
+                     struct span name, struct blob **ret)
 {
     _cleanup_(row_bytes_done) struct row_bytes key = {0};
     struct index_value value;
     int err;
 
-    STAT_INC(lookups_index);
     key_blob(&key, container, name);
-    err = index_get(cache->index, NULL, FAM_BLOBS, row_span(&key), &value);
+    err = index_get(cache->index, how, FAM_BLOBS, row_span(&key), &value);
     if (err)
         return err;
-    err = blob_load(cache, NULL, container, name, value.bytes, ret);
+    err = blob_load(cache, how, container, name, value.bytes, ret);
     index_value_done(&value);
     if (!err && (*ret)->record.cloud_etag.len)
-        err = fresh_checked(cache, row_span(&key), ret);
+        err = fresh_checked(cache, how, row_span(&key), ret);
+    if (err)
+        *ret = blob_unref(*ret);
     return err == -ENOENT ? -EAGAIN : err;
 }
 
-int names_load(struct cache *cache, uint64_t container, struct span name, struct blob **ret)
+int names_load(struct cache *cache, const struct index_view *how, uint64_t container,
+               struct span name, struct blob **ret)
 {
     uint64_t hash = names_hash(cache, container, name);
     struct shard *shard = shard_of(cache->names, hash);
@@ -313,9 +317,12 @@ int names_load(struct cache *cache, uint64_t container, struct span name, struct
         pthread_mutex_lock(&shard->lock);
         changes = shard->changes;
         pthread_mutex_unlock(&shard->lock);
-        err = load_once(cache, container, name, &blob);
+        err = load_once(cache, how, container, name, &blob);
+        if (err == -EAGAIN && how == INDEX_HOT)
+            return err;
         if (err == -EAGAIN)
             continue;
+        STAT_INC(lookups_index);
         if (!err)
             *ret = container_is_there(cache, container) ? names_enter(cache, blob, changes) : blob;
         return err;

@@ -23,8 +23,9 @@ struct blob_parts { /* copied, but for the pieces, whose references are taken */
 struct blob *blob_new(struct cache *cache, const struct blob_parts *parts);
 /* The same version with another record (checked, confirmed); shares the pieces. */
 struct blob *blob_with_record(const struct blob *blob, const struct blob_record *record);
-/* From a row of FAM_BLOBS or FAM_VERSIONS. Worker thread: reads manifest and objects. -ENOENT: what
- * it refers to went away meanwhile, read the row again. */
+/* From a row of FAM_BLOBS or FAM_VERSIONS. Worker thread: reads manifest and objects; with
+ * INDEX_HOT any thread: -EAGAIN. -ENOENT: what it refers to went away meanwhile, read the row
+ * again. */
 int blob_load(struct cache *cache, const struct index_view *view, uint64_t container,
               struct span name, struct span value, struct blob **ret) must_check;
 void blob_row_of(const struct blob *blob, struct row_bytes *ret); /* its row's value */
@@ -52,10 +53,11 @@ int names_open(struct cache *cache);
 void names_close(struct cache *cache);
 /* Any state, also tombstones and known absence; NULL: not in memory. A reference. */
 struct blob *names_get(struct cache *cache, uint64_t container, struct span name);
-/* Worker thread: from the index. -ENOENT: no row. Enters it in the table unless something of the
- * shard was published since before it was read (N2). */
-int names_load(struct cache *cache, uint64_t container, struct span name,
-               struct blob **ret) must_check;
+/* From the index. how NULL: worker thread; INDEX_HOT: any thread, -EAGAIN when a worker has to do
+ * it. -ENOENT: no row. Enters it in the table unless something of the shard was published since
+ * before it was read (N2). */
+int names_load(struct cache *cache, const struct index_view *how, uint64_t container,
+               struct span name, struct blob **ret) must_check;
 /* The new durable state of a name; committer thread (and known absence, any). */
 void names_publish(struct cache *cache, struct blob *blob);
 void names_forget(struct cache *cache, uint64_t container, struct span name);

@@ -381,7 +381,8 @@ int object_get(struct cache *cache, struct object_id id, struct object **ret)
 
 /* The place that a record names may be another's by now: its space row says whose, and in which
  * state the body is (B3, B7). */
-static int record_body_present(struct cache *cache, const struct record_body *body, bool *ret,
+static int record_body_present(struct cache *cache, const struct index_view *view,
+                               const struct record_body *body, bool *ret,
                                enum object_state *ret_state)
 {
     struct index_value value = {0};
@@ -390,7 +391,7 @@ static int record_body_present(struct cache *cache, const struct record_body *bo
     int err;
 
     space_key_encode(&body->extent.at, key);
-    err = index_get(cache->index, NULL, FAM_SPACE, (struct span){key, sizeof(key)}, &value);
+    err = index_get(cache->index, view, FAM_SPACE, (struct span){key, sizeof(key)}, &value);
     if (err < 0 && err != -ENOENT)
         return err;
     *ret = !err && !space_row_decode((struct span){key, sizeof(key)}, value.bytes, &row) &&
@@ -420,7 +421,8 @@ static struct object *object_of_record(struct cache *cache, const struct record_
     return object;
 }
 
-int object_get_record(struct cache *cache, const struct record_body *body, struct object **ret)
+int object_get_record(struct cache *cache, const struct index_view *view,
+                      const struct record_body *body, struct object **ret)
 {
     struct object *object;
     enum object_state state;
@@ -434,7 +436,7 @@ int object_get_record(struct cache *cache, const struct record_body *body, struc
         object = object_find(cache, body->id);
         if (object)
             break;
-        err = record_body_present(cache, body, &present, &state);
+        err = record_body_present(cache, view, body, &present, &state);
         if (err < 0)
             return err;
         object = table_insert(object_of_record(cache, body, present, state), moved);

@@ -120,11 +120,11 @@ struct record_body {
     enum object_state state;
     struct object_origin origin; /* when clean */
 };
-/* Finds it in memory, else makes it from what the record says. Worker thread: a clean body may have
- * been evicted without its record being told, and become clean likewise, so its space row is asked
- * (no such row: it is absent, not an error). */
-int object_get_record(struct cache *cache, const struct record_body *body,
-                      struct object **ret) must_check;
+/* Finds it in memory, else makes it from what the record says. A clean body may have been evicted
+ * without its record being told, and become clean likewise, so its space row is asked (no such row:
+ * it is absent, not an error): worker thread, or INDEX_HOT as view and -EAGAIN. */
+int object_get_record(struct cache *cache, const struct index_view *view,
+                      const struct record_body *body, struct object **ret) must_check;
 
 /* ---- reaper.c: what is referred to no more goes in the background, in bounded changes ---- */
 

@@ -152,7 +152,7 @@ static void grant_failed(struct completion *unread)
 static int grant_load(void *arg) /* worker */
 {
     struct tx *tx = arg;
-    int err = names_load(tx->cache, tx->container, tx->name, &tx->current);
+    int err = names_load(tx->cache, NULL, tx->container, tx->name, &tx->current);
 
     if (err == -ENOENT)
         err = 0;
@@ -171,6 +171,7 @@ static void grant(struct tx *tx)
     struct order_shard *shard = shard_of(tx->cache, tx->hash);
     struct order *order = tx->order;
     bool rests;
+    int err = 0;
 
     pthread_mutex_lock(&shard->lock);
     rests = order->newest;
@@ -187,6 +188,8 @@ static void grant(struct tx *tx)
     if (tx->container == CONTAINER_NAMES)
         tx->current_container = containers_get(tx->cache, tx->account, span_skip(tx->name, 4));
     else if (!(tx->current = names_get(tx->cache, tx->container, tx->name)))
+        err = names_load(tx->cache, INDEX_HOT, tx->container, tx->name, &tx->current);
+    if (err && err != -ENOENT)
         return cache_run(tx->cache, grant_load, tx);
     grant_post(tx, 0);
 }

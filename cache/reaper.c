@@ -180,7 +180,7 @@ static int reap_located(struct reap *reap, const struct blob_row *row)
 {
     struct record_body body = blob_row_body(row, 0, SPAN("")); /* nobody fetches it again */
     struct object *object;
-    int err = object_get_record(reap->cache, &body, &object);
+    int err = object_get_record(reap->cache, NULL, &body, &object);
 
     if (err < 0)
         return err;

@@ -192,7 +192,7 @@ static int load_version(struct cache *cache, const struct upload_entry *entry, s
     int err = 0;
 
     if (!blob)
-        err = names_load(cache, entry->row.container, entry->row.blob, &blob);
+        err = names_load(cache, NULL, entry->row.container, entry->row.blob, &blob);
     if (!err && blob->state == BLOB_LIVE && blob->record.etag == entry->row.etag) {
         *ret = blob;
         return 0;

@@ -78,7 +78,7 @@ static void test_index__get_gives_what_was_applied(void **state)
     put(p->index, 1, FAM_BLOBS, "a", "1");
     expect(p->index, NULL, FAM_BLOBS, "a", "1");
     expect(p->index, NULL, FAM_VERSIONS, "a", NULL);
-    assert_int_equal(index_get_hot(p->index, FAM_BLOBS, SPAN("a"), &got), 0);
+    assert_int_equal(index_get(p->index, INDEX_HOT, FAM_BLOBS, SPAN("a"), &got), 0);
     assert_span_equal(got.bytes, "1");
     index_value_done(&got);
     assert_int_equal(index_apply(p->index, 2, both, 2), 0);
@@ -100,9 +100,9 @@ static void test_index__cold_read_is_refused_in_memory_only(void **state)
     put(p->index, 2, FAM_BLOBS, "b", "1");
     p->index = index_close(p->index);
     p->index = open_at(p->path);
-    assert_int_equal(index_get_hot(p->index, FAM_BLOBS, SPAN("b"), &got), -EWOULDBLOCK);
+    assert_int_equal(index_get(p->index, INDEX_HOT, FAM_BLOBS, SPAN("b"), &got), -EAGAIN);
     expect(p->index, NULL, FAM_BLOBS, "b", "1");
-    assert_int_equal(index_get_hot(p->index, FAM_BLOBS, SPAN("b"), &got), 0);
+    assert_int_equal(index_get(p->index, INDEX_HOT, FAM_BLOBS, SPAN("b"), &got), 0);
     index_value_done(&got);
 }
 

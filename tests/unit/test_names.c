@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include "cache/metrics.h"
+#include "cache/names.h"
 #include "tests/support/cachebox.h"
 
 #define THREADS 4
@@ -207,11 +208,40 @@ static void test_table__sheds_and_reads_again(void **state)
     cachebox_free(box);
 }
 
+/* Looks it up with nothing of it in the table; returns how many reads might have blocked. */
+static int64_t blocking_reads(struct cachebox *box, uint64_t id, const char *name, int expected)
+{
+    int64_t before = STAT_READ(index_gets);
+    struct blob *blob;
+
+    names_forget(box->cache, id, span_of(name));
+    assert_int_equal(box_lookup(box, id, name, &blob), expected);
+    if (!expected)
+        blob_unref(blob);
+    return STAT_READ(index_gets) - before;
+}
+
+static void test_lookup__leaves_the_loop_only_for_what_the_index_has_not_in_memory(void **state)
+{
+    struct cachebox *box = cachebox_new(2);
+    uint64_t id = box_container(box, BOX_LOCAL, "c");
+    static const char bytes[200000];
+
+    assert_int_equal(box_put_bytes(box, BOX_LOCAL, "c", id, "small", bytes, 4096, NULL), 0);
+    assert_int_equal(box_put_bytes(box, BOX_LOCAL, "c", id, "large", bytes, sizeof(bytes), NULL),
+                     0);
+    assert_int_equal(blocking_reads(box, id, "small", 0), 0);
+    assert_int_equal(blocking_reads(box, id, "absent", -ENOENT), 0);
+    assert_true(blocking_reads(box, id, "large", 0) > 0); /* manifest and extents: a worker's */
+    cachebox_free(box);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_changes__of_one_name_form_one_chain_over_all_loops),
         cmocka_unit_test(test_table__sheds_and_reads_again),
+        cmocka_unit_test(test_lookup__leaves_the_loop_only_for_what_the_index_has_not_in_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

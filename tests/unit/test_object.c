@@ -249,7 +249,7 @@ static void test_object__body_located_by_its_record(void **state)
     used = world_free_bytes(w);
     world_restart(w);
     assert_int_equal(content_stats(&w->cache).dirty_bytes, 5000);
-    assert_int_equal(object_get_record(&w->cache, &body, &object), 0);
+    assert_int_equal(object_get_record(&w->cache, NULL, &body, &object), 0);
     blob = world_blob_of(w, object_ref(object));
     assert_int_equal(world_read(w, blob, 3, 1, 4999), 0);
     blob_unref(blob);
@@ -280,7 +280,7 @@ static void test_object__evicted_body_is_absent_when_its_record_is_read(void **s
     world_commit(w, change);
     assert_false(object_extent(object, 0, &extent));
     object = object_unref(object);
-    assert_int_equal(object_get_record(&w->cache, &body, &object), 0);
+    assert_int_equal(object_get_record(&w->cache, NULL, &body, &object), 0);
     assert_false(object_extent(object, 0, &extent));
     change = change_new();
     object_unlink_record(change, object);
