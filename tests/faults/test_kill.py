@@ -35,7 +35,7 @@ AT_STOP = {"index_family_flushed", "index_flushed", "log_trimmed"}  # or at a st
 NEEDS_COLD_READS = {"fill_stored"}
 NEEDS_FULL_DEVICES = {"evicted", "record_moved", "compacted"}
 NEEDS_SPARSE_SLABS = {"record_moved", "compacted"}
-REACHED_WITHIN_S, BEFORE_STOP_S = 8, 0.5
+REACHED_WITHIN_S, BEFORE_STOP_S = 60, 0.5  # a busy machine may take long to fill devices
 
 
 @pytest.fixture
