@@ -66,6 +66,7 @@ static void *flusher_main(void *arg)
     uint64_t bit = 1ull << f->device;
     int err;
 
+    pthread_setname_np(pthread_self(), "flusher");
     pthread_mutex_lock(&c->lock);
     for (;;) {
         while (!(c->flush_wanted & bit) && !c->flushers_stop)
@@ -354,6 +355,7 @@ static void *committer_main(void *arg)
 {
     struct committer *c = arg;
 
+    pthread_setname_np(pthread_self(), "committer");
     pthread_mutex_lock(&c->lock);
     for (;;) {
         if (c->flush_running && !c->flush_pending)

@@ -68,6 +68,7 @@ static void *indexer_main(void *arg)
     struct committer *c = arg;
     bool due, asked;
 
+    pthread_setname_np(pthread_self(), "indexer");
     while (keeper_wait(c, c->index_fd, INDEX_LAG_MS, &due)) {
         due = atomic_exchange(&c->index_due, false) || due;
         if (atomic_exchange(&c->log_due, false))
@@ -106,6 +107,7 @@ static void *keeper_main(void *arg)
     struct committer *c = arg;
     bool late;
 
+    pthread_setname_np(pthread_self(), "superblocks");
     while (keeper_wait(c, c->answered_fd, -1, &late) &&
            keeper_wait(c, -1, ANSWERED_LAG_MS, &late)) {
         atomic_store(&c->answered_kicked, false);

@@ -488,6 +488,7 @@ static void *filler_main(void *arg)
     struct loop *loop = loop_poll_loop(filler->poll);
     const struct io_ops *ops = slab_io_ops(filler->cache->slabs);
 
+    pthread_setname_np(pthread_self(), "filler");
     loop_enter(loop);
     if (ops->attach && ops->attach(ops, loop) < 0) {
         log_error("the fill thread has no I/O ring: nothing read from the cloud is kept");

@@ -99,6 +99,7 @@ static void *keeper_main(void *arg)
     struct loop *loop = keeper_loop(keeper);
     const struct io_ops *ops = slab_io_ops(keeper->cache->slabs);
 
+    pthread_setname_np(pthread_self(), "keeper");
     loop_enter(loop);
     if (ops->attach && ops->attach(ops, loop) < 0)
         log_error("the keeper has no I/O ring: space is not reclaimed");
