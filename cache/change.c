@@ -35,9 +35,22 @@ int change_order(struct change *change)
     return 0;
 }
 
+static struct change_hook *hooks_reversed(struct change_hook *hook)
+{
+    struct change_hook *reversed = NULL, *next;
+
+    for (; hook; hook = next) {
+        next = hook->next;
+        hook->next = reversed;
+        reversed = hook;
+    }
+    return reversed;
+}
+
 void change_end_hooks(struct change *change, int err)
 {
-    struct change_hook *hook = change->hooks, *next;
+    /* What failed is undone backwards: what one hook found is what the hook before it left. */
+    struct change_hook *hook = err < 0 ? hooks_reversed(change->hooks) : change->hooks, *next;
 
     change->hooks = NULL;
     change->hooks_tail = NULL;

@@ -44,6 +44,17 @@ static void changes_finish(struct change_list *list, int err)
         change_finish(change, change->err ? change->err : err);
 }
 
+/* Nothing of them has happened: undone newest first, since each was ordered on what those before it
+ * had left, then told oldest first, as ever. */
+static void changes_fail(struct change_list *list, int err)
+{
+    change_list_reverse(list);
+    for (struct change *change = list->first; change; change = change->next)
+        change_end_hooks(change, change->err ? change->err : err);
+    change_list_reverse(list);
+    changes_finish(list, err);
+}
+
 void committer_fatal(struct committer *c, const char *format, ...)
 {
     char why[512];
@@ -169,7 +180,7 @@ static void round_failed(struct committer *c, uint64_t devices)
     pthread_mutex_unlock(&c->lock);
     c->flushing = c->written = (struct round){.chain = c->durable};
     atomic_store(&c->ordered, c->durable.last);
-    changes_finish(&failed, -EIO);
+    changes_fail(&failed, -EIO);
 }
 
 /* ---- a finished round ---- */

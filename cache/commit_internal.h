@@ -98,6 +98,21 @@ static inline void change_list_move(struct change_list *to, struct change_list *
     *from = (struct change_list){0};
 }
 
+static inline void change_list_reverse(struct change_list *list)
+{
+    struct change_list reversed = {0};
+    struct change *change, *next;
+
+    for (change = list->first; change; change = next) {
+        next = change->next;
+        if (!reversed.first)
+            reversed.tail = &change->next;
+        change->next = reversed.first;
+        reversed.first = change;
+    }
+    *list = reversed;
+}
+
 static inline struct change *change_list_take(struct change_list *list)
 {
     struct change *change = list->first;

@@ -85,12 +85,22 @@ static inline void world_hold(void)
     world_committer.hold = true;
 }
 
+static inline void world_undo(struct change *change, int fail)
+{
+    if (!change)
+        return;
+    world_undo(change->next, fail);
+    change_end_hooks(change, fail);
+}
+
 static inline void world_release(int fail)
 {
     struct change *change, *next;
 
     SCOPED_LOCK(&world_committer.lock);
     world_committer.fail = fail;
+    if (fail) /* as the committer does: newest first */
+        world_undo(world_committer.first, fail);
     for (change = world_committer.first; change; change = next) {
         next = change->next;
         world_finish(&world_committer, change);

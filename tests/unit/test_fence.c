@@ -357,6 +357,61 @@ static void test_fence__bytes_on_a_fenced_device_are_not_acknowledged(void **sta
     assert_int_equal(commit_last(box->committer), 2);
 }
 
+/* ---- what failed together is undone newest first ---- */
+
+#define FAILED_TOGETHER 20
+struct undo_hook {
+    struct change_hook hook;
+    unsigned place; /* 1.. when it was ordered */
+};
+static unsigned ordered_now; /* and not ended */
+
+static void undo_order(struct change_hook *base, struct change *change)
+{
+    container_of(base, struct undo_hook, hook)->place = ++ordered_now;
+}
+
+static void undo_end(struct change_hook *base, int err)
+{
+    assert_int_equal(err, -EIO);
+    assert_int_equal(container_of(base, struct undo_hook, hook)->place, ordered_now);
+    ordered_now--;
+}
+
+static int decide_when_all_are_there(struct change *change)
+{
+    sem_wait(&gate);
+    return 0;
+}
+
+static void test_fence__what_fails_together_is_undone_newest_first(void **state)
+{
+    struct logbox *box = *state;
+    struct undo_hook hooks[FAILED_TOGETHER][2];
+    struct awaited awaited[FAILED_TOGETHER];
+
+    sem_init(&gate, 0, 0);
+    loop_enter(loop_poll_loop(box->poll));
+    io_sim_fail(box->sim, IO_SIM_FLUSH, 1, -EIO);
+    for (unsigned i = 0; i < FAILED_TOGETHER; i++) {
+        struct change *change = logbox_change("a", "1");
+
+        for (unsigned h = 0; h < 2; h++) {
+            hooks[i][h] = (struct undo_hook){.hook = {.order = undo_order, .end = undo_end}};
+            change_add_hook(change, &hooks[i][h].hook);
+        }
+        change->decide = i ? NULL : decide_when_all_are_there;
+        change->done = awaited_init(&awaited[i], loop_poll_loop(box->poll));
+        commit_submit(box->committer, change);
+    }
+    sem_post(&gate);
+    for (unsigned i = 0; i < FAILED_TOGETHER; i++)
+        assert_int_equal(loop_await(box->poll, &awaited[i]), -EIO);
+    assert_int_equal(ordered_now, 0);
+    sem_destroy(&gate);
+    expect(box, "a", NULL);
+}
+
 #define CASE(name)     cmocka_unit_test_setup_teardown(name, setup, teardown)
 #define CASE_TWO(name) cmocka_unit_test_setup_teardown(name, setup_two, teardown)
 
@@ -369,6 +424,7 @@ int main(void)
         CASE_TWO(test_fence__a_fence_is_for_ever),
         cmocka_unit_test(test_fence__an_unreadable_copy_of_the_log_is_not_needed),
         CASE_TWO(test_fence__bytes_on_a_fenced_device_are_not_acknowledged),
+        CASE_TWO(test_fence__what_fails_together_is_undone_newest_first),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

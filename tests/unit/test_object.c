@@ -289,6 +289,29 @@ static void test_object__evicted_body_is_absent_when_its_record_is_read(void **s
     world_free(w);
 }
 
+/* Two changes of one object in one failed round: its link comes and goes, and neither was. */
+static void test_object__changes_that_fail_together_are_undone_backwards(void **state)
+{
+    struct world *w = world_new(6, 0);
+    uint64_t before = world_free_bytes(w);
+    struct object *object = world_object(w, 1, LENGTH);
+    struct change *link = change_new(), *unlink = change_new();
+
+    object_link(link, object, 100, OBJECT_DIRTY);
+    object_unlink(unlink, object, 100);
+    world_hold();
+    commit_submit(w->cache.committer, link);
+    commit_submit(w->cache.committer, unlink);
+    world_release(-EIO);
+    assert_int_equal(object->link_count, 0);
+    assert_false(object->rows);
+    assert_int_equal(object->refs, 1);
+    object_unref(object);
+    assert_int_equal(world_free_bytes(w), before);
+    assert_int_equal(content_stats(&w->cache).dirty_bytes, 0);
+    world_free(w);
+}
+
 static void *make_and_drop(void *arg)
 {
     struct world *w = arg;
@@ -322,6 +345,7 @@ int main(void)
         cmocka_unit_test(test_object__link_after_the_last_unlink_revives_it),
         cmocka_unit_test(test_object__a_change_says_which_devices_its_new_bytes_are_on),
         cmocka_unit_test(test_object__failed_changes_leave_no_trace),
+        cmocka_unit_test(test_object__changes_that_fail_together_are_undone_backwards),
         cmocka_unit_test(test_object__neediest_link_decides_the_state),
         cmocka_unit_test(test_object__body_located_by_its_record),
         cmocka_unit_test(test_object__evicted_body_is_absent_when_its_record_is_read),
