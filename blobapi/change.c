@@ -198,6 +198,7 @@ struct next change_commit(struct request *r, enum upload_kind kind, struct next 
 
 static void change_dropped(struct completion *done)
 {
+    loop_release(done->loop);
     free(done);
 }
 
@@ -210,5 +211,6 @@ void change_drop(struct request *r)
         return;
     done = xcalloc(1, sizeof(*done));
     *done = (struct completion){.fn = change_dropped, .loop = r->http->loop};
+    loop_hold(done->loop); /* it ends there, perhaps when nothing else is left to do */
     cache_rollback(TAKE(r->tx), done);
 }
