@@ -290,13 +290,16 @@ static int start(struct appliance *box)
 }
 
 /* Clients go first, their loops last: an answer of the cloud whose client has gone, or did not wait
- * for it (a revalidation over its budget), still comes back to the loop it was asked on. */
+ * for it (a revalidation over its budget), still comes back to the loop it was asked on. Until the
+ * loops end the admin port answers on them, from what is left. */
 static void stop(struct appliance *box)
 {
     if (box->server)
         server_drain(box->server, 0);
-    box->upstream = upstream_close(box->upstream, 2 * NS_PER_SEC);
+    if (box->upstream)
+        upstream_stop(box->upstream, 2 * NS_PER_SEC);
     box->server = server_close(box->server);
+    box->upstream = upstream_close(box->upstream, 0);
     box->api = blobapi_close(box->api);
     if (box->cache)
         box->cache = cache_close(box->cache);

@@ -162,14 +162,21 @@ int upstream_open_all(const struct upstream_conf *conf, struct upstream **ret)
     return 0;
 }
 
-struct upstream *upstream_close(struct upstream *upstream, uint64_t grace_ns)
+void upstream_stop(struct upstream *upstream, uint64_t grace_ns)
 {
-    if (!upstream)
-        return NULL;
+    if (atomic_load(&upstream->stop))
+        return;
     atomic_store(&upstream->grace_ns, grace_ns);
     atomic_store(&upstream->stop, true);
     client_loop(upstream->client)->ops->wake(client_loop(upstream->client));
     pthread_join(upstream->thread, NULL);
+}
+
+struct upstream *upstream_close(struct upstream *upstream, uint64_t grace_ns)
+{
+    if (!upstream)
+        return NULL;
+    upstream_stop(upstream, grace_ns);
     return upstream_free(upstream);
 }
 

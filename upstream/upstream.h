@@ -25,7 +25,10 @@ struct upstream_conf {
 };
 /* Main thread. Starts threads and the write-back of every account that has an upstream. */
 int upstream_open_all(const struct upstream_conf *conf, struct upstream **ret) must_check;
-/* Stops after what is in flight, at most grace_ns; nothing is lost: the queue is in the cache. */
+/* Main thread. Ends what is in flight, within grace_ns; nothing is lost: the queue is in the cache.
+ * Nothing may be asked of it from here on but its stats. A second call does nothing. */
+void upstream_stop(struct upstream *upstream, uint64_t grace_ns);
+/* The same if that was not done, then gives all back: no other thread may know it any more. */
 struct upstream *upstream_close(struct upstream *upstream, uint64_t grace_ns);
 
 /* Loop thread. Unknown or expired name: one ranged GET (HEAD if empty), single flight; done at its
