@@ -244,6 +244,14 @@ void object_commit_eviction(struct object *object, uint32_t index)
 
 /* ---- keeper's thread ---- */
 
+/* What lies where nothing is placed any more gives no room by going: it is only read from there. */
+static bool victim_gives(struct object *object, uint32_t index)
+{
+    struct extent extent;
+
+    return object_extent(object, index, &extent) && slab_takes(object->cache->slabs, &extent.at);
+}
+
 /* One change of up to EVICT_BATCH extents and no more bytes than needed. Number of victims, or
  * -errno. */
 static int evict_batch(struct cache *cache, uint64_t need)
@@ -255,16 +263,21 @@ static int evict_batch(struct cache *cache, uint64_t need)
     uint64_t bytes = 0;
     int n = 0, err = 0;
 
-    while (!err && n < EVICT_BATCH && bytes < need && evict_victim(evict, &victims[n])) {
+    while (!err && n < EVICT_BATCH && bytes < need && !keeper_stopping(cache->content->keeper) &&
+           evict_victim(evict, &victims[n])) {
         err = object_get(cache, victims[n].id, &object);
         if (err == -ENOENT) { /* dropped since */
             err = 0;
             continue;
         }
-        bytes += victims[n++].length;
-        if (err < 0)
+        if (err < 0) {
+            n++; /* it stays known */
             break;
-        evict_extent(change, object, victims[n - 1].index);
+        }
+        if (victim_gives(object, victims[n].index)) {
+            evict_extent(change, object, victims[n].index);
+            bytes += victims[n++].length;
+        }
         object = object_unref(object);
     }
     if (n && !err)
@@ -352,5 +365,5 @@ static void on_low(void *arg, enum slab_kind kind, bool refused)
 
 void evict_start(struct cache *cache)
 {
-    slab_on_low(cache->slabs, evict_low_bytes(cache), on_low, cache);
+    slab_on_low(cache->slabs, EVICT_LOW_SHARE, on_low, cache);
 }

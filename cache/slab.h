@@ -105,14 +105,16 @@ int slab_header_read(struct slab_store *store, unsigned device, uint32_t slab, e
                      uint32_t *generation) must_check;
 
 /* ---- space ---- */
+/* Of the devices that data may be placed on. */
 struct slab_space {
     uint64_t bytes, free_bytes,
         reserved_bytes; /* payload; reserved: kept for the log, not in free */
 };
 struct slab_space slab_space(const struct slab_store *store);
 /* fn is called (any thread, no lock held) when an allocation is refused, when one of a large extent
- * finds less than `low` bytes free, and when small records open the last slab they may have. */
-void slab_on_low(struct slab_store *store, uint64_t low,
+ * finds less than one in `share` bytes free (0: never), and when small records open the last slab
+ * they may have. */
+void slab_on_low(struct slab_store *store, unsigned share,
                  void (*fn)(void *arg, enum slab_kind kind, bool refused), void *arg);
 
 /* Room for one extent of `length` payload bytes and its header page. -ENOSPC: evict first. -EAGAIN:
@@ -142,8 +144,11 @@ void slab_free(struct slab_store *store, const struct location *at, uint32_t len
 void slab_wrote(struct slab_store *store, const struct location *at, int err);
 /* SLAB_FREE when the location is stale. */
 enum slab_kind slab_kind_at(const struct slab_store *store, const struct location *at);
+/* May more be placed in the slab of this place? If not, what is freed there is no room. */
+bool slab_takes(const struct slab_store *store, const struct location *at);
 /* Small slabs are reclaimed whole: the next closed one after *at (device and slab), going round,
- * with at most live_max live bytes. With the last slab_free of what lives in it it is free. */
+ * with at most live_max live bytes, that can be used again. With the last slab_free of what lives
+ * in it it is free. */
 bool slab_small_next(struct slab_store *store, uint64_t live_max, struct location *at);
 uint64_t
 slab_small_room(const struct slab_store *store); /* bytes that small records may still take */

@@ -56,13 +56,30 @@ static uint64_t device_free_bytes(const struct device *device)
     return (slabs * SLAB_USABLE_BLOCKS + device->large_free_blocks) * IO_ALIGN;
 }
 
-static uint64_t free_bytes(const struct slab_store *store)
+/* Of devices on which nothing is placed any more nothing counts: what is freed there is no room. */
+static struct slab_space space_sums(const struct slab_store *store)
 {
-    uint64_t bytes = 0;
+    struct slab_space sums = {0};
 
-    for (unsigned i = 0; i < store->device_count; i++)
-        bytes += device_free_bytes(&store->device[i]);
-    return bytes;
+    for (unsigned i = 0; i < store->device_count; i++) {
+        const struct device *d = &store->device[i];
+        uint64_t usable = d->slab_count - d->use_count[USE_BAD];
+        uint64_t reserved = MAX(d->log_reserve, d->use_count[USE_LOG]);
+
+        if (!device_takes(d))
+            continue;
+        sums.free_bytes += device_free_bytes(d);
+        sums.bytes += usable * SLAB_USABLE_BLOCKS * IO_ALIGN;
+        sums.reserved_bytes += reserved * SLAB_USABLE_BLOCKS * IO_ALIGN;
+    }
+    return sums;
+}
+
+static bool space_is_low(const struct slab_store *store)
+{
+    struct slab_space sums = space_sums(store);
+
+    return store->low_share && sums.free_bytes < sums.bytes / store->low_share;
 }
 
 /* ---- the map of a large slab ---- */
@@ -459,7 +476,7 @@ int slab_alloc_large(struct slab_store *store, uint32_t length, struct location 
     err = large_alloc_any(store, blocks, ret);
     for (int i = 0; err == -EAGAIN && !store->workers && i < PREPARE_TRIES_MAX; i++)
         err = slab_prepare_now(store) ? large_alloc_any(store, blocks, ret) : -ENOSPC;
-    low = err == -ENOSPC || free_bytes(store) < store->low_bytes;
+    low = err == -ENOSPC || space_is_low(store);
     pthread_mutex_unlock(&store->lock);
     if (low)
         tell_low(store, SLAB_LARGE, err == -ENOSPC);
@@ -615,10 +632,23 @@ enum slab_kind slab_kind_at(const struct slab_store *store, const struct locatio
     return slab ? slab->kind : SLAB_FREE;
 }
 
+static bool may_place(const struct device *device, const struct slab *slab)
+{
+    return device_takes(device) && !slab->retired;
+}
+
+bool slab_takes(const struct slab_store *store, const struct location *at)
+{
+    SCOPED_LOCK((pthread_mutex_t *)&store->lock);
+    const struct slab *slab = slab_current(store, at);
+
+    return slab && may_place(&store->device[at->device], slab);
+}
+
 static bool small_closed(const struct device *device, uint32_t slab, uint64_t live_max)
 {
     return slab_is(&device->slabs[slab], USE_DATA, SLAB_SMALL) && slab != device->small_slab &&
-           device->slabs[slab].live <= live_max;
+           may_place(device, &device->slabs[slab]) && device->slabs[slab].live <= live_max;
 }
 
 bool slab_small_next(struct slab_store *store, uint64_t live_max, struct location *at)
@@ -661,25 +691,16 @@ uint64_t slab_small_room(const struct slab_store *store)
 struct slab_space slab_space(const struct slab_store *store)
 {
     SCOPED_LOCK((pthread_mutex_t *)&store->lock);
-    struct slab_space space = {.free_bytes = free_bytes(store)};
 
-    for (unsigned i = 0; i < store->device_count; i++) {
-        const struct device *d = &store->device[i];
-        uint32_t usable = d->slab_count - d->use_count[USE_BAD];
-
-        space.bytes += (uint64_t)usable * SLAB_USABLE_BLOCKS * IO_ALIGN;
-        space.reserved_bytes +=
-            (uint64_t)MAX(d->log_reserve, d->use_count[USE_LOG]) * SLAB_USABLE_BLOCKS * IO_ALIGN;
-    }
-    return space;
+    return space_sums(store);
 }
 
-void slab_on_low(struct slab_store *store, uint64_t low,
+void slab_on_low(struct slab_store *store, unsigned share,
                  void (*fn)(void *arg, enum slab_kind kind, bool refused), void *arg)
 {
     SCOPED_LOCK(&store->lock);
 
-    store->low_bytes = low;
+    store->low_share = share;
     store->low_fn = fn;
     store->low_arg = arg;
 }

@@ -83,7 +83,7 @@ struct slab_store {
     struct completion *waiting, **waiting_last; /* slab_wait */
     _Atomic uint64_t given;                     /* space_wake calls; written under the lock */
     unsigned turn;                              /* round robin over devices */
-    uint64_t low_bytes;
+    unsigned low_share;                         /* of all space; 0: nobody asks */
     void (*low_fn)(void *arg, enum slab_kind kind, bool refused);
     void *low_arg;
     struct small_lanes *lanes;         /* small.c */

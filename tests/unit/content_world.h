@@ -162,18 +162,23 @@ static inline void world_close_parts(struct world *w)
 }
 
 /* slabs: of one device. tier: bytes of the memory tier. */
-static inline struct world *world_new(unsigned slabs, uint64_t tier)
+static inline struct world *world_new_on(unsigned devices, unsigned slabs, uint64_t tier)
 {
     static const struct iobuf_pools_conf pools = {.bytes = {MIB(1), MIB(8), MIB(32)}};
     struct world *w = xcalloc(1, sizeof(*w));
 
     log_set_sink(world_mute, NULL);
     assert_int_equal(iobuf_pools_open(&pools), 0);
-    devices_init(&w->devices, 1, slabs);
+    devices_init(&w->devices, devices, slabs);
     w->dir = tempdir_new("content");
     w->cache.conf.memory_tier_bytes = tier;
     world_open_parts(w);
     return w;
+}
+
+static inline struct world *world_new(unsigned slabs, uint64_t tier)
+{
+    return world_new_on(1, slabs, tier);
 }
 
 static inline void world_start(struct world *w)

@@ -180,6 +180,51 @@ static void test_evict__failed_run_can_be_run_again(void **state)
     world_free(w);
 }
 
+static void evict_now(struct world *w) /* the keeper's thread is not running */
+{
+    loop_enter(keeper_loop(w->cache.content->keeper));
+    evict_run(&w->cache);
+    loop_enter(w->loop);
+}
+
+static unsigned extents_on(struct world *w, unsigned device)
+{
+    struct index_iter *iter =
+        index_iter_new(w->cache.index, NULL, FAM_SPACE, (struct span){0}, (struct span){0});
+    unsigned n = 0;
+
+    for (; index_iter_valid(iter); index_iter_next(iter)) {
+        struct space_row row;
+
+        assert_int_equal(space_row_decode(index_iter_key(iter), index_iter_value(iter), &row), 0);
+        n += row.at.device == device;
+    }
+    index_iter_free(iter);
+    return n;
+}
+
+/* Nor is anything taken from it: that would be no room. */
+static void test_evict__a_device_that_takes_nothing_does_not_count(void **state)
+{
+    struct world *w = world_new_on(2, 6, 0);
+    uint64_t all = slab_space(w->cache.slabs).bytes, clean = 1000, more = 2000, last = 3000, bytes;
+    unsigned n, fenced;
+
+    fill_devices(w, OBJECT_CLEAN, &clean, &n, all / 4);
+    slab_device_fence(w->cache.slabs, 1);
+    fill_devices(w, OBJECT_CLEAN, &more, &n, all / 24); /* one in twelve of what is left */
+    bytes = content_stats(&w->cache).clean_bytes;
+    evict_now(w);
+    assert_int_equal(content_stats(&w->cache).clean_bytes, bytes);
+    fenced = extents_on(w, 1);
+    assert_true(fenced > 0);
+    fill_devices(w, OBJECT_CLEAN, &last, &n, LENGTH);
+    evict_now(w);
+    assert_true(world_free_bytes(w) >= all / 2 / 16);
+    assert_int_equal(extents_on(w, 1), fenced);
+    world_free(w);
+}
+
 /* Bytes from the cloud are kept though the devices are full: they wait for eviction like a
  * writer's. */
 static void test_evict__fills_wait_for_room(void **state)
@@ -525,6 +570,7 @@ int main(void)
         cmocka_unit_test(test_evict__slab_that_must_stay_is_passed_over),
         cmocka_unit_test(test_evict__slab_that_is_held_made_no_room),
         cmocka_unit_test(test_evict__failed_run_can_be_run_again),
+        cmocka_unit_test(test_evict__a_device_that_takes_nothing_does_not_count),
         cmocka_unit_test(test_evict__fills_wait_for_room),
         cmocka_unit_test(test_evict__goes_on_when_bytes_become_clean),
     };

@@ -172,6 +172,30 @@ static void test_slab__small_slab_is_free_when_nothing_lives_in_it(void **state)
     devices_done(&d);
 }
 
+static void test_slab__emptying_what_takes_nothing_would_be_no_room(void **state)
+{
+    struct devices d = serve(2, SLABS);
+    struct location at, failed = {0}, hand = {0};
+    unsigned count = 0;
+
+    for (unsigned device = 0; device < 2; device++)
+        for (unsigned i = 0; i < 130; i++) { /* one slab, and another is opened */
+            assert_int_equal(slab_alloc_run(d.store, device, 512 << 10, small_bytes(65536), &at),
+                             0);
+            if (device == 0 && i == 0)
+                failed = at;
+        }
+    assert_true(slab_small_next(d.store, UINT64_MAX, &hand) && slab_takes(d.store, &hand));
+    slab_wrote(d.store, &failed, -EIO);
+    assert_false(slab_takes(d.store, &failed));
+    for (; count < 3 && slab_small_next(d.store, UINT64_MAX, &hand); count++)
+        assert_int_equal(hand.device, 1);
+    assert_int_equal(count, 3);
+    slab_device_fence(d.store, 1);
+    assert_false(slab_small_next(d.store, UINT64_MAX, &hand));
+    devices_done(&d);
+}
+
 /* Large extents leave small records a share; those may also have slabs that ran empty. */
 static void test_slab__small_records_have_a_share(void **state)
 {
@@ -400,7 +424,7 @@ static void test_slab__tells_when_room_runs_low(void **state)
     struct location at[200];
     struct low low = {0};
 
-    slab_on_low(d.store, 40 << 20, count_low, &low);
+    slab_on_low(d.store, (unsigned)(slab_space(d.store).bytes / (40 << 20) + 1), count_low, &low);
     for (unsigned i = 0; i < 38; i++)
         assert_int_equal(slab_alloc_large(d.store, EXTENT_BYTES_MAX, &at[i]), 0);
     assert_int_equal(low.told[SLAB_LARGE], 0);
@@ -573,6 +597,7 @@ int main(void)
         cmocka_unit_test(test_slab__the_log_finds_slabs_when_data_is_full),
         cmocka_unit_test(test_slab__trim_gives_the_tail_back),
         cmocka_unit_test(test_slab__small_slab_is_free_when_nothing_lives_in_it),
+        cmocka_unit_test(test_slab__emptying_what_takes_nothing_would_be_no_room),
         cmocka_unit_test(test_slab__small_records_have_a_share),
         cmocka_unit_test(test_slab__generation_is_durable_before_use),
         cmocka_unit_test(test_slab__each_kind_needs_its_headers_flush),
