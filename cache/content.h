@@ -53,8 +53,9 @@ cell_unref(struct cell *cell); /* NULL is fine; the last one of a doomed cell fr
 enum slot_mutant { SLOT_BY_S5, SLOT_WHEN_ORDERED, SLOT_UNDER_READERS };
 extern _Atomic int slot_mutant;
 void cell_mutant(struct cell *cell, enum slot_mutant when);
-/* Single units can be written into it again: it still is a large extent of this object. A small
- * record shares its pages with others'. */
+/* Single units can be written into it again: it still is a large extent of this object, where data
+ * may be placed. A small record shares its pages with others'. What takes none goes as a whole when
+ * units of it are lost or wanted, so that the next fill finds another place. */
 bool cell_takes_units(const struct cell *cell);
 struct object *object_find(struct cache *cache, struct object_id id); /* memory only; NULL */
 bool object_id_eq(struct object_id a, struct object_id b);

@@ -207,6 +207,16 @@ static void evict_undo(struct evict_hook *hook)
         object_set_cell(object, hook->index, TAKE(hook->taken));
 }
 
+/* Not every extent was taken by the book. Under the object's lock, as it is told of one anew. */
+static void evict_forget_taken(struct evict_hook *hook)
+{
+    struct object *object = hook->object;
+
+    SCOPED_LOCK(&object->lock);
+    if (!object->cells[hook->index])
+        evict_forget(object->cache->content->evict, object->id, hook->index);
+}
+
 static void evict_end(struct change_hook *base, int err)
 {
     struct evict_hook *hook = container_of(base, struct evict_hook, hook);
@@ -217,6 +227,7 @@ static void evict_end(struct change_hook *base, int err)
         STAT_INC(evicted_extents);
         STAT_ADD(evicted_bytes, hook->taken->extent.length);
         hook->taken->doomed = true; /* B4: durable now; readers may still hold it */
+        evict_forget_taken(hook);
         object_settled(hook->object);
     }
     hook->taken = cell_unref(hook->taken);

@@ -377,7 +377,7 @@ static int store_fill(struct filler *filler, struct fill *fill)
     bool fresh = !cell;
     int err = 0;
 
-    if (!fresh && !cell_takes_units(cell)) { /* a damaged small body on its way out (reader.c) */
+    if (!fresh && !cell_takes_units(cell)) {
         err = -ESTALE;
     } else if (!fresh) {
         pthread_mutex_lock(&fill->object->lock);
@@ -394,6 +394,8 @@ static int store_fill(struct filler *filler, struct fill *fill)
         if (err)
             write = extent_write_abort(write);
     }
+    if (err && !fresh && !cell_takes_units(cell)) /* also since just now: a write failed */
+        object_commit_eviction(fill->object, fill->index);
     if (err) {
         cell_unref(cell);
         return err;

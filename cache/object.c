@@ -54,7 +54,8 @@ void cell_mutant(struct cell *cell, enum slot_mutant when)
 
 bool cell_takes_units(const struct cell *cell)
 {
-    return slab_kind_at(cell->slabs, &cell->extent.at) == SLAB_LARGE;
+    return slab_kind_at(cell->slabs, &cell->extent.at) == SLAB_LARGE &&
+           slab_takes(cell->slabs, &cell->extent.at);
 }
 
 /* ---- identity and the table ---- */

@@ -724,6 +724,61 @@ static void test_fill__of_a_damaged_small_body_spares_its_neighbours(void **stat
     world_free(w);
 }
 
+/* ---- clean extents where nothing is placed any more ---- */
+
+static void fetch(struct world *w, struct blob *blob, struct cloud *cloud, uint64_t start)
+{
+    struct client client;
+
+    client_start(w, &client, blob, cloud, start, MIB(1));
+    run(w, cloud, &client, 1);
+    assert_int_equal(client.err, 0);
+    fills_settled(w, blob->pieces[0].object);
+}
+
+static struct extent extent_of(struct blob *blob)
+{
+    struct extent extent;
+
+    assert_true(object_extent(blob->pieces[0].object, 0, &extent));
+    return extent;
+}
+
+/* Twice at the most, then it lies elsewhere: with units that are lost, with such as never came, and
+ * when the write that says so is the one that brings them. */
+static void test_fill__of_an_extent_that_takes_nothing_goes_elsewhere(void **state)
+{
+    struct world *w = world_new(12, 0);
+    struct blob *blob = cold_blob(w);
+    struct cloud cloud = {0};
+    struct extent extent;
+
+    world_link(w, blob->pieces[0].object, 100, OBJECT_CLEAN);
+    world_start(w);
+    fetch(w, blob, &cloud, 0);
+    for (unsigned how = 0; how < 3; how++) {
+        uint64_t start = how == 0 ? 0 : MIB(how), bytes = cloud.bytes;
+
+        extent = extent_of(blob);
+        if (how == 0)
+            io_sim_corrupt(
+                w->devices.sim, "slab0",
+                slab_offset(w->cache.slabs, 0, extent.at.slab) + extent.at.offset + 70000, 4);
+        if (how == 2)
+            io_sim_fail(w->devices.sim, IO_SIM_WRITE, 1, -EIO);
+        else
+            slab_wrote(w->cache.slabs, &extent.at, -EIO);
+        for (unsigned i = 0; i < 4; i++)
+            fetch(w, blob, &cloud, start);
+        assert_true(cloud.bytes - bytes <= MIB(2));
+        assert_false(slab_takes(w->cache.slabs, &extent.at));
+        extent = extent_of(blob);
+        assert_true(slab_takes(w->cache.slabs, &extent.at));
+    }
+    blob_unref(blob);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -743,6 +798,7 @@ int main(void)
         cmocka_unit_test(test_fill__one_unit_waits_for_no_grant),
         cmocka_unit_test(test_fill__stop_ends_the_wait_for_a_buffer),
         cmocka_unit_test(test_fill__of_a_damaged_small_body_spares_its_neighbours),
+        cmocka_unit_test(test_fill__of_an_extent_that_takes_nothing_goes_elsewhere),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
