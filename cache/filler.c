@@ -256,7 +256,7 @@ static int store_open(struct filler *filler, struct fill *fill, struct extent_wr
 
         err = extent_write_open(slabs, fill->object->id, fill->index, extent_length(fill), ret);
         if (err == -EAGAIN) {
-            slab_wait(slabs, SLAB_LARGE, awaited_init(&awaited, loop_poll_loop(filler->poll)));
+            slab_wait_large(slabs, awaited_init(&awaited, loop_poll_loop(filler->poll)));
             waited = loop_await(filler->poll, &awaited);
         } else if (err != -ENOSPC || !store_room_wait(filler, given, &until_ns)) {
             break;

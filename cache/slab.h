@@ -118,23 +118,24 @@ void slab_on_low(struct slab_store *store, unsigned share,
                  void (*fn)(void *arg, enum slab_kind kind, bool refused), void *arg);
 
 /* Room for one extent of `length` payload bytes and its header page. -ENOSPC: evict first. -EAGAIN:
- * a slab is being prepared, slab_wait. */
+ * a slab is being prepared, slab_wait_large. */
 int slab_alloc_large(struct slab_store *store, uint32_t length, struct location *ret) must_check;
 /* Gives back the tail of an extent that turned out shorter than asked for. */
 void slab_trim(struct slab_store *store, const struct location *at, uint32_t asked,
                uint32_t length);
 /* Room for a run of small records: `bytes` on the device, 4 KiB-aligned, `live` of them in records.
- */
+ * -EAGAIN: slab_wait_run. */
 int slab_alloc_run(struct slab_store *store, unsigned device, uint32_t bytes, uint32_t live,
                    struct location *ret) must_check;
-/* done: 0 when asking for a slab of that kind again is worth it, -ENOSPC. */
-void slab_wait(struct slab_store *store, enum slab_kind kind, struct completion *done);
+/* done: 0 when asking again is worth it, -ENOSPC. */
+void slab_wait_large(struct slab_store *store, struct completion *done);
+void slab_wait_run(struct slab_store *store, unsigned device, struct completion *done);
 /* done: 0 when something was given back or prepared since slab_given, asked before the allocation
  * that failed, was `given`. Bound the wait. */
 uint64_t slab_given(const struct slab_store *store);
 void slab_wait_free(struct slab_store *store, uint64_t given, struct completion *done);
-/* Ends either wait with -ECANCELED, if it has not ended. Not by done's cancel: that is cleared by a
- * post from any thread. */
+/* Ends any of these waits with -ECANCELED, if it has not ended. Not by done's cancel: that is
+ * cleared by a post from any thread. */
 void slab_wait_cancel(struct slab_store *store, struct completion *done);
 /* The slot is free for reuse from now on: the record dropping its last reference is durable and all
  * readers are gone (S5); the caller's duty. */

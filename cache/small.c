@@ -191,7 +191,7 @@ static void lane_place(struct lane *lane)
 
     if (err == -EAGAIN) {
         lane->io_done = (struct completion){.fn = lane_slab_ready, .loop = loop_current()};
-        slab_wait(lane->store, SLAB_SMALL, &lane->io_done);
+        slab_wait_run(lane->store, lane->device, &lane->io_done);
     } else if (err < 0) {
         lane->io_done = (struct completion){.fn = lane_slab_ready, .loop = loop_current()};
         completion_post(&lane->io_done, err); /* not from here: run_end's callers expect O2 */

@@ -591,13 +591,15 @@ static void wait_add(struct slab_store *store, struct completion *done) /* lock 
     store->waiting_last = &done->queued;
 }
 
-void slab_wait(struct slab_store *store, enum slab_kind kind, struct completion *done)
+/* On devices `first` up to `end`: those that the allocation asked. */
+static void slab_wait(struct slab_store *store, enum slab_kind kind, unsigned first, unsigned end,
+                      struct completion *done)
 {
     SCOPED_LOCK(&store->lock);
     bool ready = false;
     int err = -ENOSPC;
 
-    for (unsigned i = 0; i < store->device_count; i++) {
+    for (unsigned i = first; i < end; i++) {
         ready |= device_takes(&store->device[i]) && store->device[i].ready[kind] > 0;
         if (slab_want(store, &store->device[i], kind) == -EAGAIN)
             err = 0;
@@ -607,6 +609,16 @@ void slab_wait(struct slab_store *store, enum slab_kind kind, struct completion 
         return;
     }
     wait_add(store, done);
+}
+
+void slab_wait_large(struct slab_store *store, struct completion *done)
+{
+    slab_wait(store, SLAB_LARGE, 0, store->device_count, done);
+}
+
+void slab_wait_run(struct slab_store *store, unsigned device, struct completion *done)
+{
+    slab_wait(store, SLAB_SMALL, device, device + 1, done);
 }
 
 uint64_t slab_given(const struct slab_store *store)

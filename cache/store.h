@@ -80,7 +80,7 @@ struct slab_store {
     struct super super;         /* device fields unused */
     bool serving, stopping, job_running;
     pthread_cond_t job_ended;
-    struct completion *waiting, **waiting_last; /* slab_wait */
+    struct completion *waiting, **waiting_last; /* slab_wait_.. */
     _Atomic uint64_t given;                     /* space_wake calls; written under the lock */
     unsigned turn;                              /* round robin over devices */
     unsigned low_share;                         /* of all space; 0: nobody asks */
@@ -103,7 +103,7 @@ bool slab_prepare_now(
 uint32_t space_slabs(const struct device *device, enum slab_kind kind);
 unsigned space_small_device(struct slab_store *store,
                             unsigned turn); /* for the next small record */
-void space_wake(struct slab_store *store);  /* lock held; those in slab_wait try again */
+void space_wake(struct slab_store *store);  /* lock held; those in slab_wait_.. try again */
 /* Lock held; nothing is being prepared: what was wanted and was taken by others will not come. */
 void space_give_up(struct slab_store *store);
 /* small.c, extent.c */

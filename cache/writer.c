@@ -301,7 +301,7 @@ static void writer_pump(struct writer *w)
         if (err == -EAGAIN) {
             w->slab_waiting = true;
             w->slab_ready = (struct completion){.fn = slab_is_ready, .loop = w->loop};
-            slab_wait(w->cache->slabs, SLAB_LARGE, &w->slab_ready);
+            slab_wait_large(w->cache->slabs, &w->slab_ready);
         } else if (err == 0) {
             w->room_until_ns = 0;
             piece_start(w);

@@ -487,7 +487,7 @@ static void test_slab__waiting_ends_when_a_slab_is_ready(void **state)
         assert_int_equal(err, -EAGAIN);
         if (!waits++)
             sem_post(&may_prepare);
-        slab_wait(d.store, SLAB_LARGE, awaited_init(&awaited, loop_poll_loop(poll)));
+        slab_wait_large(d.store, awaited_init(&awaited, loop_poll_loop(poll)));
         assert_false(awaited.fired);
         (void)loop_await(poll, &awaited);
     }
@@ -496,6 +496,53 @@ static void test_slab__waiting_ends_when_a_slab_is_ready(void **state)
     devices_done(&d);
     workers_free(d.slab_conf.workers);
     sem_destroy(&may_prepare);
+    loop_enter(NULL);
+    loop_poll_free(poll);
+}
+
+struct held_worker {
+    sem_t held, go_on;
+};
+
+static int hold_worker_told(void *arg)
+{
+    struct held_worker *held = arg;
+
+    sem_post(&held->held);
+    sem_wait(&held->go_on);
+    return 0;
+}
+
+/* A lane writes to its own device: another one's slab would only let it ask again and again. */
+static void test_slab__a_lane_waits_for_its_own_device(void **state)
+{
+    struct devices d;
+    struct held_worker held;
+    struct loop_poll *poll = loop_poll_new();
+    struct awaited awaited;
+    struct location at;
+
+    log_set_sink(log_nowhere, NULL);
+    devices_init(&d, 2, SLABS);
+    d.slab_conf.workers = workers_new(1, "prepare");
+    sem_init(&held.held, 0, 0);
+    sem_init(&held.go_on, 0, 0);
+    loop_enter(loop_poll_loop(poll));
+    devices_serve(&d);
+    worker_run(d.slab_conf.workers, hold_worker_told, &held, NULL);
+    sem_wait(&held.held); /* slabs are ready on both by now */
+    while (slab_alloc_run(d.store, 0, 512 << 10, 512 << 10, &at) == 0)
+        continue;
+    slab_wait_run(d.store, 0, awaited_init(&awaited, loop_poll_loop(poll)));
+    loop_run_ready(loop_poll_loop(poll));
+    assert_false(awaited.fired);
+    assert_int_equal(slab_alloc_run(d.store, 1, 512 << 10, 512 << 10, &at), 0);
+    sem_post(&held.go_on);
+    assert_int_equal(loop_await(poll, &awaited), 0);
+    devices_done(&d);
+    workers_free(d.slab_conf.workers);
+    sem_destroy(&held.held);
+    sem_destroy(&held.go_on);
     loop_enter(NULL);
     loop_poll_free(poll);
 }
@@ -544,7 +591,10 @@ static unsigned take_all(struct devices *d, struct loop_poll *poll, enum slab_ki
         n += err == 0;
         if (err != -EAGAIN)
             continue;
-        slab_wait(d->store, kind, awaited_init(&awaited, loop_poll_loop(poll)));
+        if (kind == SLAB_LARGE)
+            slab_wait_large(d->store, awaited_init(&awaited, loop_poll_loop(poll)));
+        else
+            slab_wait_run(d->store, 0, awaited_init(&awaited, loop_poll_loop(poll)));
         (void)loop_await(poll, &awaited);
     } while (err != -ENOSPC);
     return n;
@@ -576,7 +626,7 @@ static void test_slab__waiting_ends_when_others_took_the_slab(void **state)
             slab_free(d.store, &at[i], EXTENT_BYTES_MAX);
     slab_free(d.store, &at[0], EXTENT_BYTES_MAX);
     assert_int_equal(slab_alloc_run(d.store, 0, 512 << 10, 512 << 10, &small[0]), -EAGAIN);
-    slab_wait(d.store, SLAB_SMALL, awaited_init(&awaited, loop_poll_loop(poll)));
+    slab_wait_run(d.store, 0, awaited_init(&awaited, loop_poll_loop(poll)));
     assert_int_equal(slab_alloc_large(d.store, EXTENT_BYTES_MAX, &at[0]), 0);
     sem_post(&may_prepare);
     assert_int_equal(loop_await(poll, &awaited), 0);
@@ -610,6 +660,7 @@ int main(void)
         cmocka_unit_test(test_slab__tells_when_room_runs_low),
         cmocka_unit_test(test_slab__tells_when_small_records_have_their_last_slab),
         cmocka_unit_test(test_slab__waiting_ends_when_a_slab_is_ready),
+        cmocka_unit_test(test_slab__a_lane_waits_for_its_own_device),
         cmocka_unit_test(test_slab__a_wait_for_room_misses_nothing),
         cmocka_unit_test(test_slab__waiting_ends_when_others_took_the_slab),
     };
