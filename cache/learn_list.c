@@ -41,7 +41,7 @@ struct batch { /* of one change */
     struct action *actions, **tail;
     size_t bytes;
     struct parts *parts;
-    bool last; /* the range is in it */
+    bool last; /* the range is in it, and no action: when it is refused nobody rests on it */
 };
 
 /* ---- the committer's part ---- */
@@ -104,10 +104,7 @@ static int batch_decide(struct change *change)
     for (struct action *at = batch->actions; at; at = at->next)
         if (claim(batch, at))
             apply(batch, change, at);
-    if (!batch->last || parts_whole(batch->parts))
-        return 0;
-    release(batch, -ESTALE);
-    return -ESTALE;
+    return batch->last && !parts_whole(batch->parts) ? -ESTALE : 0;
 }
 
 static void batch_publish(struct change *change, uint64_t commit, int err)
@@ -160,14 +157,18 @@ static void part_submit(struct compare *c)
     commit_submit(cache->committer, TAKE(c->change));
 }
 
-/* The change being built is full enough: another one goes on. */
-static void part_next(struct compare *c)
+static void part_end(struct compare *c)
 {
-    if (c->batch->bytes < ACTIONS_BYTES && change_bytes(c->change) < BUILT_BYTES)
-        return;
     parts_add(c->parts, c->change);
     part_submit(c);
     part_begin(c);
+}
+
+/* The change being built is full enough: another one goes on. */
+static void part_next(struct compare *c)
+{
+    if (c->batch->bytes >= ACTIONS_BYTES || change_bytes(c->change) >= BUILT_BYTES)
+        part_end(c);
 }
 
 /* ---- comparing ---- */
@@ -385,6 +386,8 @@ static int build_page(struct compare *c)
     const struct page *page = c->page;
     int err = compare_all(c);
 
+    if (!err && c->batch->actions)
+        part_end(c); /* names hold whether the range is refused or not */
     if (!err)
         err = put_stubs(c);
     if (!err)

@@ -3,6 +3,7 @@
 #include "tests/unit/unit.h"
 
 #include "base/clock.h"
+#include "cache/names.h"
 #include "tests/support/cachebox.h"
 
 struct listed {
@@ -355,6 +356,29 @@ static void test_cloud__a_page_that_cannot_say_a_name_is_not_taken(void **state)
     cachebox_free(box);
 }
 
+/* What a page says of other names counts though its range does not: a change that begins when the
+ * page is ordered may rest on it already, and is not to fail for it. */
+static void test_cloud__a_page_that_is_not_taken_takes_no_name_back(void **state)
+{
+    struct cachebox *box = cachebox_new(14);
+    uint64_t id = learned_container(box, "free");
+    struct name held = box_name(id, "x");
+    struct span name = SPAN("w");
+    struct blob *found = NULL;
+    struct tx *tx;
+
+    cache_begin(box->cache, &held, &tx, box_done(box));
+    assert_int_equal(box_wait(box), 0);
+    assert_int_equal(learn_now(box, id, "", "", "", "w x y", NULL), -ESTALE);
+    assert_int_equal(names_load(box->cache, NULL, id, name, &found), 0);
+    assert_int_equal(found->state, BLOB_CLOUD);
+    blob_unref(found);
+    cache_rollback(tx, box_done(box));
+    assert_int_equal(box_wait(box), 0);
+    assert_int_equal(cachebox_check(box), 0);
+    cachebox_free(box);
+}
+
 static void test_cloud__an_answer_overtaken_by_a_page_is_not_taken(void **state)
 {
     struct cachebox *box = cachebox_new(11);
@@ -477,6 +501,7 @@ int main(void)
         cmocka_unit_test(test_cloud__a_prefix_is_given_once_though_knowledge_ends_within_it),
         cmocka_unit_test(test_cloud__a_prefix_no_name_can_have_is_an_empty_list),
         cmocka_unit_test(test_cloud__a_page_that_cannot_say_a_name_is_not_taken),
+        cmocka_unit_test(test_cloud__a_page_that_is_not_taken_takes_no_name_back),
         cmocka_unit_test(test_cloud__an_answer_overtaken_by_a_page_is_not_taken),
         cmocka_unit_test(test_cloud__a_page_of_many_long_prefixes_is_learned_in_parts),
         cmocka_unit_test(test_cloud__a_page_over_many_small_ranges_replaces_them),
