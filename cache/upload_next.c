@@ -303,12 +303,15 @@ void upload_finish(struct cache *cache, struct upload *upload, int err)
     if (err && !entry->dropped) {
         if (!entry->queued)
             upload_enter(uploads, entry);
-        if (entry->name_next) /* what it was to build on is open again */
-            entry->name_next->row.base = ROW_BASE_FORMER;
         entry_back(uploads, entry, FAILED_RETRY_NS);
     } else {
+        struct upload_entry *next;
+
         if (entry->queued)
             upload_leave(uploads, entry);
+        next = upload_oldest(cache, upload_key_container(entry), upload_key_name(entry));
+        if (next) /* from here on this one cannot come back before it */
+            upload_stand(uploads, next);
         upload_entry_free(entry);
     }
     upload_free(upload);

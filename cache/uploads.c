@@ -181,8 +181,13 @@ void upload_enter(struct uploads *uploads, struct upload_entry *entry)
         entry->create_next = uploads->creates;
         uploads->creates = entry;
     }
-    if (entry->name_next && entry->name_next->state == UPLOAD_WAITING)
-        line_remove(entry->name_next); /* this one is back before it */
+    if (entry->name_prev)
+        entry->row.base = ROW_BASE_FORMER;
+    if (entry->name_next) { /* this one is back before it */
+        entry->name_next->row.base = ROW_BASE_FORMER;
+        if (entry->name_next->state == UPLOAD_WAITING)
+            line_remove(entry->name_next);
+    }
     upload_stand(uploads, entry);
 }
 
@@ -200,18 +205,15 @@ static void create_left(struct uploads *uploads, struct upload_entry *create)
     }
 }
 
+/* The next of the name does not stand yet: this one may still come back (upload_finish). */
 void upload_leave(struct uploads *uploads, struct upload_entry *entry)
 {
-    struct upload_entry *next = entry->name_next;
-
     entry->queued = false;
     if (entry->row.kind == UPLOAD_CONTAINER_CREATE)
         create_left(uploads, entry);
     name_remove(uploads, entry);
     count(uploads, entry, -1);
     line_remove(entry);
-    if (next)
-        upload_stand(uploads, next);
 }
 
 void upload_entry_free(struct upload_entry *entry)
@@ -301,6 +303,8 @@ void upload_set_phase(struct uploads *uploads, struct upload_entry *entry)
     entry->phase = own_phase(entry);
     oldest = *name_slot(uploads, entry->hash, entry->row.container, entry->row.blob);
     for (struct upload_entry *at = oldest; at; at = at->name_next) {
+        bool stood = at->line_at;
+
         if (at == entry || at->row.batch != entry->row.batch)
             continue;
         if (at->phase > entry->phase)
@@ -311,7 +315,8 @@ void upload_set_phase(struct uploads *uploads, struct upload_entry *entry)
         line_remove(at);
         at->phase = entry->phase;
         count(uploads, at, 1);
-        upload_stand(uploads, at);
+        if (stood)
+            upload_stand(uploads, at);
     }
 }
 

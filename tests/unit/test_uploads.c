@@ -4,6 +4,7 @@
 
 #include "cache/content.h"
 #include "tests/support/cachebox.h"
+#include "tests/support/io_tap.h"
 
 static struct cachebox *box;
 static struct upload *out[16]; /* given out, in the order they were */
@@ -133,6 +134,48 @@ static void test_confirmed__is_told_to_the_record_and_is_the_next_base(void **st
     assert_string_equal(take_all(), "a=\"0x8D2\" ");
     confirm_all();
     assert_int_equal(box_expect(box, id, "a", "three"), 0);
+}
+
+/* Between its order and its end a confirmation may still fail: then the entry comes back. */
+static struct upload *given_at_flush;
+
+static void take_at_flush(void *arg, const struct io_tap_event *event)
+{
+    uint64_t retry_ns;
+
+    if (event->flush != TAP_LOG || given_at_flush)
+        return;
+    if (cache_upload_next(box->cache, BOX_CLOUD, &given_at_flush, &retry_ns) < 0)
+        given_at_flush = NULL;
+}
+
+static void test_confirmed__lets_the_next_of_the_name_go_when_it_is_durable(void **state)
+{
+    struct upload_result yes = {.end = UPLOAD_CONFIRMED, .cloud_etag = SPAN("\"e\"")};
+    static struct io_tap tap; /* the box outlives the test */
+    uint64_t id;
+
+    box = cachebox_free(box);
+    box = cachebox_make(1, 2);
+    io_tap_init(&tap, io_sim_ops(box->sim));
+    box->io_ops = &tap.ops;
+    cachebox_open(box);
+    cache_uploads_watch(box->cache, wake, NULL);
+    id = ready_container("free");
+    put(id, "free", "a", "1");
+    assert_string_equal(take_all(), "a ");
+    put(id, "free", "a", "2");
+    given_at_flush = NULL;
+    tap.before = take_at_flush;
+    io_sim_fail(box->sim, IO_SIM_FLUSH, 1, -EIO);
+    cache_upload_end(box->cache, out[0], &yes, box_done(box));
+    assert_int_equal(box_wait(box), -EIO);
+    out_count = 0;
+    assert_null(given_at_flush);
+    tap.before = NULL;
+    assert_string_equal(take_all(), ""); /* it waits for its second try, and what follows for it */
+    assert_int_equal(cache_stats(box->cache).uploads_waiting, 2);
+    assert_int_equal(cache_stats(box->cache).uploads_in_flight, 0);
 }
 
 static void test_upload__reads_its_version_though_the_name_went_on(void **state)
@@ -711,6 +754,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(test_container__is_a_barrier_for_its_blobs),
         CASE(test_confirmed__is_told_to_the_record_and_is_the_next_base),
+        CASE(test_confirmed__lets_the_next_of_the_name_go_when_it_is_durable),
         CASE(test_upload__reads_its_version_though_the_name_went_on),
         CASE(test_open_batch__newer_replaces_and_delete_cancels),
         CASE(test_safe__phases_and_batches),
