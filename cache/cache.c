@@ -6,6 +6,7 @@
 #include "cache/accounts.h"
 #include "cache/ask.h"
 #include "cache/check.h"
+#include "cache/content.h"
 #include "cache/names.h"
 #include "cache/order.h"
 #include "cache/stage.h"
@@ -203,6 +204,7 @@ static int serve(struct cache *cache, char **why)
     if (err)
         return err;
     cache->serving = true;
+    keeper_on_tick(cache->content->keeper, stages_sweep);
     err = accounts_bind(cache);
     if (!err)
         err = content_start(cache);

@@ -136,6 +136,8 @@ void change_delete_space(struct change *change, const struct location *at);
 /* ---- keeper.c: one background thread with a loop; the duties run on it, one after another ---- */
 struct keeper *keeper_new(struct cache *cache);
 struct keeper *keeper_free(struct keeper *keeper); /* not running; NULL is fine */
+/* Before the start. Called on the keeper's thread once a second at least, and after its duties. */
+void keeper_on_tick(struct keeper *keeper, void (*fn)(struct cache *cache));
 int keeper_start(struct keeper *keeper) must_check;
 void keeper_stop(struct keeper *keeper);                        /* idempotent */
 void keeper_call(struct keeper *keeper, enum keeper_duty duty); /* any thread: it runs soon, once */

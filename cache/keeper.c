@@ -6,7 +6,7 @@
 #include "base/loop.h"
 #include "base/log.h"
 
-#define KEEPER_SLEEP_MS 1000 /* nothing depends on it: every call wakes the loop */
+#define KEEPER_SLEEP_MS 1000 /* for on_tick; no duty depends on it: every call wakes the loop */
 
 struct keeper {
     struct cache *cache;
@@ -15,6 +15,7 @@ struct keeper {
     bool running;
     _Atomic bool stop;
     _Atomic bool called[KEEP_DUTIES];
+    void (*on_tick)(struct cache *cache);
 };
 
 static void (*const keeper_duties[KEEP_DUTIES])(struct cache *) = {
@@ -45,6 +46,12 @@ struct keeper *keeper_free(struct keeper *keeper)
 struct loop *keeper_loop(struct keeper *keeper)
 {
     return loop_poll_loop(keeper->poll);
+}
+
+void keeper_on_tick(struct keeper *keeper, void (*fn)(struct cache *cache))
+{
+    assert(!keeper->running);
+    keeper->on_tick = fn;
 }
 
 bool keeper_stopping(const struct keeper *keeper)
@@ -89,6 +96,8 @@ static void keeper_work(struct keeper *keeper)
         for (int duty = 0; duty < KEEP_DUTIES && !keeper->stop; duty++)
             if (atomic_exchange(&keeper->called[duty], false))
                 keeper_duties[duty](keeper->cache);
+        if (keeper->on_tick)
+            keeper->on_tick(keeper->cache);
         loop_poll_once(keeper->poll, keeper_due(keeper) ? 0 : KEEPER_SLEEP_MS);
     }
 }

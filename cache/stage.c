@@ -38,7 +38,7 @@ struct stages {
     pthread_mutex_t lock;
     struct stage *bucket[STAGE_BUCKETS];
     size_t blocks;
-    _Atomic uint64_t swept_ns;
+    uint64_t sweep_ns; /* monotonic, when next; the keeper's */
 };
 
 /* ---- the table, lock held ---- */
@@ -477,12 +477,9 @@ static struct staging *staging_new(struct cache *cache, const struct name *name,
     return staging;
 }
 
-static int sweep(void *arg);
-
 void cache_stage(struct cache *cache, const struct name *name, struct span id,
                  struct object *object, struct completion *done)
 {
-    uint64_t swept = atomic_load(&cache->stages->swept_ns), now = clock_mono_ns();
     struct staging *staging;
     struct change *change;
     int err = 0;
@@ -505,9 +502,6 @@ void cache_stage(struct cache *cache, const struct name *name, struct span id,
     object_link(change, object, staging->staged->tick, OBJECT_STAGED);
     tick_cover(change, cache, staging->staged->tick);
     commit_submit(cache->committer, change);
-    if (now - swept > SWEEP_EVERY_NS &&
-        atomic_compare_exchange_strong(&cache->stages->swept_ns, &swept, now))
-        cache_run(cache, sweep, cache);
 }
 
 /* ---- the end of a stage ---- */
@@ -649,11 +643,15 @@ static struct expiry *gather_expired(struct cache *cache)
     return list;
 }
 
-static int sweep(void *arg) /* worker; no lock while submitting: that may wait for the committer */
+void stages_sweep(struct cache *cache)
 {
-    struct cache *cache = arg;
+    uint64_t now_ns = clock_mono_ns();
     struct expiry *next;
 
+    if (now_ns < cache->stages->sweep_ns)
+        return;
+    cache->stages->sweep_ns = now_ns + SWEEP_EVERY_NS;
+    /* No lock while submitting: that may wait for the committer. */
     for (struct expiry *at = gather_expired(cache); at; at = next) {
         struct change *change = change_new();
 
@@ -663,7 +661,6 @@ static int sweep(void *arg) /* worker; no lock while submitting: that may wait f
         change->arg = at;
         commit_submit(cache->committer, change);
     }
-    return 0;
 }
 
 /* ---- open and close ---- */

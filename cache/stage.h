@@ -13,6 +13,9 @@ struct stage;
 
 int stages_open(struct cache *cache); /* reads FAM_BLOCKS */
 void stages_close(struct cache *cache);
+/* Drops stages whose last block was put longer ago than staged_ttl. The keeper's thread: called
+ * often, looks at once after a start and then every ten minutes. */
+void stages_sweep(struct cache *cache);
 bool stage_exists(struct cache *cache, uint64_t container, struct span blob);
 bool stage_any_in(struct cache *cache, uint64_t container);
 struct staged_block {

@@ -192,23 +192,55 @@ static int64_t wall(void *arg)
     return now.tv_sec * (int64_t)NS_PER_SEC + now.tv_nsec + ahead_ns;
 }
 
-static void test_stage__goes_after_a_week(void **state)
+static struct cachebox *box_with_stage(uint64_t *id)
 {
     static const struct clock_source source = {mono, wall, NULL};
     struct cachebox *box;
-    uint64_t id;
 
     ahead_ns = 0;
     clock_set_source(&source);
     box = cachebox_new(6);
-    id = box_container(box, BOX_LOCAL, "c");
-    assert_int_equal(box_stage(box, id, "b", "a", "one"), 0);
-    ahead_ns = 8 * 24 * 3600 * (int64_t)NS_PER_SEC;
-    assert_int_equal(box_stage(box, id, "other", "a", "one"), 0); /* looks around */
-    for (unsigned i = 0; i < 200 && blocks_of(box, id, "b")[0]; i++)
+    *id = box_container(box, BOX_LOCAL, "c");
+    assert_int_equal(box_stage(box, *id, "b", "a", "one"), 0);
+    return box;
+}
+
+static void wait_until_gone(struct cachebox *box, uint64_t id)
+{
+    for (unsigned i = 0; i < 2000 && blocks_of(box, id, "b")[0]; i++)
         loop_poll_once(box->poll, 5);
     assert_string_equal(blocks_of(box, id, "b"), "");
+}
+
+/* Nothing but time goes on: no Put Block comes that would look around. */
+static void test_stage__goes_after_a_week(void **state)
+{
+    struct cachebox *box;
+    uint64_t id;
+
+    box = box_with_stage(&id);
+    ahead_ns = 6 * 24 * 3600 * (int64_t)NS_PER_SEC;
+    assert_int_equal(box_stage(box, id, "other", "a", "one"), 0);
+    assert_string_equal(blocks_of(box, id, "b"), "(a=3) ");
+    ahead_ns = 8 * 24 * 3600 * (int64_t)NS_PER_SEC;
+    keeper_call(box->cache->content->keeper, KEEP_REAP); /* wakes it */
+    wait_until_gone(box, id);
     assert_string_equal(blocks_of(box, id, "other"), "(a=3) ");
+    assert_int_equal(cachebox_check(box), 0);
+    cachebox_free(box);
+    clock_set_source(NULL);
+}
+
+static void test_stage__of_a_week_ago_goes_at_a_start(void **state)
+{
+    struct cachebox *box;
+    uint64_t id;
+
+    box = box_with_stage(&id);
+    cachebox_close(box);
+    ahead_ns = 8 * 24 * 3600 * (int64_t)NS_PER_SEC;
+    cachebox_open(box);
+    wait_until_gone(box, id);
     assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
     clock_set_source(NULL);
@@ -308,6 +340,7 @@ int main(void)
         cmocka_unit_test(test_delete__drops_staged_blocks_too),
         cmocka_unit_test(test_commit__of_a_thousand_blocks_is_split_and_whole),
         cmocka_unit_test(test_stage__goes_after_a_week),
+        cmocka_unit_test(test_stage__of_a_week_ago_goes_at_a_start),
         cmocka_unit_test(test_commit__of_committed_blocks_needs_their_bytes),
     };
 
