@@ -50,6 +50,33 @@ static int judge_absent(const struct account_row *row, unsigned uploads, char **
     return -EINVAL;
 }
 
+/* What waits for an account of which no row says whose it is: the box is older than these rows. The
+ * containers are what its owner may know it by. */
+static int judge_unnamed(struct cache *cache, char **why)
+{
+    struct index_iter *iter = index_iter_new(cache->index, NULL, FAM_UPLOADS, SPAN(""), SPAN(""));
+    struct upload_row row;
+    unsigned uploads;
+    int err = 0;
+
+    for (; !err && !*why && index_iter_valid(iter); index_iter_next(iter)) {
+        err = upload_row_decode(index_iter_value(iter), &row);
+        if (err || account_by_id(cache->conf.accounts, row.account))
+            continue;
+        err = count_uploads(cache, row.account, &uploads);
+        if (!err)
+            *why = xasprintf("the account with container %.*s (number %u: this data folder is "
+                             "older than its list of names) is not configured any more, and %u "
+                             "uploads wait for its cloud: put it back, at least until they are "
+                             "sent",
+                             SPAN_FMT(row.container_name), row.account, uploads);
+    }
+    if (!err)
+        err = index_iter_err(iter);
+    index_iter_free(iter);
+    return err ? err : *why ? -EINVAL : 0;
+}
+
 static int judge_moved(const struct account *account, const struct account_row *row,
                        unsigned uploads, unsigned containers, char **why)
 {
@@ -109,7 +136,7 @@ int accounts_judge(struct cache *cache, char **why)
     if (!err)
         err = index_iter_err(iter);
     index_iter_free(iter);
-    return err;
+    return err ? err : judge_unnamed(cache, why);
 }
 
 /* An account that has lost its upstream keeps the endpoint in its row: its records still speak of

@@ -2,6 +2,7 @@
  * the queue of an account whose upstream or section went. */
 #include "tests/unit/unit.h"
 
+#include "cache/names.h"
 #include "tests/support/cachebox.h"
 
 static struct cachebox *box;
@@ -107,6 +108,32 @@ static void test_account__with_waiting_uploads_may_not_go(void **state)
     assert_int_equal(box_expect(box, id, "a", "text"), 0);
 }
 
+/* A box of a version that kept no names of accounts. */
+static void forget_names(void)
+{
+    _cleanup_(row_bytes_done) struct row_bytes key = {0};
+    struct change *change = change_new();
+
+    key_account(&key, BOX_CLOUD);
+    change_delete(change, FAM_META, row_span(&key));
+    change->done = box_done(box);
+    commit_submit(box->cache->committer, change);
+    assert_int_equal(box_wait(box), 0);
+}
+
+static void test_account__without_a_name_is_refused_in_words(void **state)
+{
+    struct account other = with_cloud("http://cloud", "");
+
+    other.id = 77;
+    other.name = SPAN("other");
+    forget_names();
+    assert_int_equal(reopen(&other, 1, "the account with container free (number 2"), -EINVAL);
+    assert_int_equal(reopen(&other, 1, "is not configured any more, and 2 uploads wait"), -EINVAL);
+    cachebox_open(box);
+    assert_int_equal(waiting(), 2);
+}
+
 static void test_cloud__may_not_become_another_one(void **state)
 {
     struct account moved = with_cloud("https://real", ""), none = with_cloud(NULL, "");
@@ -145,6 +172,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(test_queue__stays_while_its_account_has_no_upstream),
         CASE(test_account__with_waiting_uploads_may_not_go),
+        CASE(test_account__without_a_name_is_refused_in_words),
         CASE(test_cloud__may_not_become_another_one),
         CASE(test_cloud__may_move),
         cmocka_unit_test(test_account_id__comes_from_the_name),
