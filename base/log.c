@@ -1,16 +1,23 @@
 #include "base/log.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/util.h"
 
+#define METRICS_DEF "base/log.def"
+#include "base/metrics_declare.h"
+#include "base/metrics_define.h"
+
 #define LINE_BYTES_MAX 2048 /* longer lines are cut */
 
 enum log_level log_level_min = LOG_INFO;
+_Atomic int log_wait_ms = 1000;
 static void (*line_sink)(void *arg, const char *line);
 static void *line_sink_arg;
 
@@ -87,22 +94,58 @@ static void line_add_time(struct line *line)
     line_add(line, "%s.%03dZ", text, (int)(now / (int64_t)NS_PER_MS % 1000));
 }
 
-void log_write(enum log_level level, const char *message, const struct log_kv *kv)
+static void line_make(struct line *line, enum log_level level, const char *message,
+                      const struct log_kv *kv)
 {
     static const char *const words[] = {"debug", "info", "warning", "error"};
+
+    line_add_time(line);
+    line_add(line, " %s ", words[level]);
+    line_add_span(line, span_of(message));
+    for (; kv->kind != LOG_KV_END; kv++)
+        line_add_kv(line, kv);
+}
+
+/* Standard error may be a pipe, socket or terminal that nobody reads. It is asked first, and not
+ * made non-blocking, since others share it: where it takes anything, it takes a line. */
+static bool line_put(struct line *line)
+{
+    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+    line->text[line->used++] = '\n';
+    return poll(&out, 1, log_wait_ms) == 1 && write(STDERR_FILENO, line->text, line->used) > 0;
+}
+
+/* What was left out is said before the next line that finds room. */
+static void line_write(struct line *line)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static uint64_t dropped;
+
+    SCOPED_LOCK(&lock);
+    if (dropped) {
+        struct line notice = {.used = 0};
+
+        line_make(&notice, LOG_WARN, "log messages dropped",
+                  (const struct log_kv[]){KV_UINT("messages", dropped), {0}});
+        if (line_put(&notice))
+            dropped = 0;
+    }
+    if (dropped || !line_put(line)) {
+        dropped++;
+        STAT_INC(log_messages_dropped);
+    }
+}
+
+void log_write(enum log_level level, const char *message, const struct log_kv *kv)
+{
     struct line line = {.used = 0};
 
-    line_add_time(&line);
-    line_add(&line, " %s ", words[level]);
-    line_add_span(&line, span_of(message));
-    for (; kv->kind != LOG_KV_END; kv++)
-        line_add_kv(&line, kv);
-    if (line_sink) {
+    line_make(&line, level, message, kv);
+    if (line_sink)
         line_sink(line_sink_arg, line.text);
-        return;
-    }
-    line.text[line.used++] = '\n';
-    fwrite(line.text, 1, line.used, stderr);
+    else
+        line_write(&line);
 }
 
 bool log_limit_pass(struct log_limit *limit)

@@ -1,6 +1,8 @@
 /* base/log.h - structured log: one line, time, level, message, key=value, to standard error.
- * Any thread. The layer that handles an error logs it, once; library code returns it instead.
- * Secrets (keys, sig= values, tokens) never go into a value. */
+ * Any thread; while log_wait_ms is 0 it never waits for whoever reads standard error: lines that
+ * find no room are dropped, counted and told of later. The layer that handles an error logs it,
+ * once; library code returns it instead. Secrets (keys, sig= values, tokens) never go into a value.
+ */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
@@ -28,6 +30,9 @@ struct log_kv {
     ((struct log_kv){.key = "error", .kind = LOG_KV_ERR, .i = (v)}) /* -errno as words */
 
 extern enum log_level log_level_min;
+/* How long a line waits for room: not at all while serving, a second at start and end, where the
+ * last words are the ones that matter. */
+extern _Atomic int log_wait_ms;
 void log_write(enum log_level level, const char *message, const struct log_kv *kv);
 
 #define LOG_AT(level, message, ...)                                                                \

@@ -3,6 +3,7 @@
  * Parts start in the order they lean on each other and stop in reverse:
  *   buffers, workers -> cache (replays, serves nothing yet) -> upstream -> blobapi -> server;
  * only the server's loops outlive the upstream thread, which posts to them until it has ended. */
+#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -22,6 +23,8 @@
 #define OVERRIDES_MAX   64
 #define FILES_BESIDE    1024 /* descriptors that are no client's: index, cloud, devices, loops */
 #define CONNECTIONS_MIN 16
+#define LOG_WAIT_MS     1000      /* for standard error, when nothing is served */
+#define LOG_PIPE_BYTES  (1 << 20) /* what a pipe there may hold: a burst is not dropped */
 
 struct options {
     const char *conf;
@@ -59,6 +62,7 @@ static const char help[] =
 
 static void on_fatal(void *arg, const char *why)
 {
+    log_wait_ms = LOG_WAIT_MS;
     log_error("stopping: what is durable can no longer be shown or kept in step",
               KV_STR("why", why));
     _exit(EXIT_DAMAGE);
@@ -286,6 +290,7 @@ static int start(struct appliance *box)
     log_info("serving", KV_STR("version", HEARTH_VERSION),
              KV_UINT("port", server_port(box->server)),
              KV_UINT("admin_port", server_admin_port(box->server)));
+    log_wait_ms = 0;
     return 0;
 }
 
@@ -327,6 +332,7 @@ static void wait_and_drain(struct appliance *box)
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
     atomic_store(&box->serving, false);
     server_drain(box->server, box->config->drain_timeout_ns);
+    log_wait_ms = LOG_WAIT_MS;
 }
 
 /* Before any thread is there: only main takes them, in wait_and_drain, also what came in the start.
@@ -341,7 +347,10 @@ static void signals_take(void)
 
 static int serve(struct appliance *box)
 {
-    int err = start(box);
+    int err;
+
+    (void)fcntl(STDERR_FILENO, F_SETPIPE_SZ, LOG_PIPE_BYTES);
+    err = start(box);
 
     if (err == 0)
         wait_and_drain(box);

@@ -1,8 +1,10 @@
 /* Arena, iobuf pools, spans, log lines, metrics, failpoints. */
 #include "tests/unit/unit.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/arena.h"
 #include "base/failpoint.h"
@@ -129,6 +131,41 @@ static void test_log__values_cannot_break_the_line(void **state)
     log_set_sink(NULL, NULL);
 }
 
+/* Standard error is a pipe that nobody reads. */
+static void test_log__does_not_wait_for_its_reader(void **state)
+{
+    int saved = dup(STDERR_FILENO), ends[2];
+    char filler[1000], text[8192];
+    unsigned written = 0;
+    ssize_t got;
+
+    memset(filler, 'x', sizeof(filler) - 1);
+    filler[sizeof(filler) - 1] = 0;
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    dup2(ends[1], STDERR_FILENO);
+    log_wait_ms = 0;
+    for (unsigned i = 0; i < 200; i++)
+        log_warn(filler);
+    fcntl(ends[0], F_SETFL, O_NONBLOCK);
+    while ((got = read(ends[0], text, sizeof(text))) > 0)
+        for (ssize_t i = 0; i < got; i++)
+            written += text[i] == '\n';
+    log_warn("read again");
+    got = read(ends[0], text, sizeof(text) - 1);
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    log_wait_ms = 1000;
+    assert_in_range(written, 1, 199);
+    assert_true(got > 0);
+    text[got] = 0;
+    snprintf(filler, sizeof(filler), " warning \"log messages dropped\" messages=%u\n",
+             200 - written);
+    assert_non_null(strstr(text, filler));
+    assert_non_null(strstr(text, " warning \"read again\"\n"));
+    close(ends[0]);
+    close(ends[1]);
+}
+
 static void test_metrics__text_has_totals_and_buckets(void **state)
 {
     _cleanup_(freep) char *text = NULL;
@@ -187,6 +224,7 @@ int main(void)
         cmocka_unit_test(test_iobuf__an_empty_pool_serves_waiters_in_order),
         cmocka_unit_test(test_iobuf__cancel_of_a_waiter_served_by_another_thread_does_nothing),
         cmocka_unit_test(test_log__values_cannot_break_the_line),
+        cmocka_unit_test(test_log__does_not_wait_for_its_reader),
         cmocka_unit_test(test_metrics__text_has_totals_and_buckets),
         cmocka_unit_test(test_failpoint__the_nth_hit_is_the_last),
     };
