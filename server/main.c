@@ -18,13 +18,15 @@
 #include "server/config.h"
 #include "server/server.h"
 
-#define EXIT_USAGE      2
-#define EXIT_DAMAGE     70 /* durable truth and its view part: start again, the log replays */
-#define OVERRIDES_MAX   64
-#define FILES_BESIDE    1024 /* descriptors that are no client's: index, cloud, devices, loops */
-#define CONNECTIONS_MIN 16
-#define LOG_WAIT_MS     1000      /* for standard error, when nothing is served */
-#define LOG_PIPE_BYTES  (1 << 20) /* what a pipe there may hold: a burst is not dropped */
+#define EXIT_USAGE    2
+#define EXIT_DAMAGE   70 /* durable truth and its view part: start again, the log replays */
+#define OVERRIDES_MAX 64
+/* Descriptors that are no client's: index, cloud, devices, loops, admin port, clients turned away.
+ * Under a low limit half of it must do, but less than this is not enough to work at all. */
+#define FILES_BESIDE   1024
+#define FILES_MIN      512       /* in words in run() */
+#define LOG_WAIT_MS    1000      /* for standard error, when nothing is served */
+#define LOG_PIPE_BYTES (1 << 20) /* what a pipe there may hold: a burst is not dropped */
 
 struct options {
     const char *conf;
@@ -90,6 +92,7 @@ static void connections_lower(struct config *config, uint64_t fit, const char *w
 static int connections_fit(struct config *config)
 {
     struct rlimit files;
+    uint64_t beside;
 
     connections_lower(config, config->memory / 2 / connection_bytes(config),
                       "they may take half of memory");
@@ -100,9 +103,10 @@ static int connections_fit(struct config *config)
         log_warn("cannot raise the limit of open files", KV_ERR(-errno));
     if (getrlimit(RLIMIT_NOFILE, &files) < 0)
         return -errno;
-    if (files.rlim_cur < FILES_BESIDE + CONNECTIONS_MIN)
+    if (files.rlim_cur < FILES_MIN)
         return -EMFILE;
-    connections_lower(config, files.rlim_cur - FILES_BESIDE, "the limit of open files (ulimit -n)");
+    beside = MIN(FILES_BESIDE, files.rlim_cur / 2);
+    connections_lower(config, files.rlim_cur - beside, "the limit of open files (ulimit -n)");
     return 0;
 }
 
@@ -457,7 +461,8 @@ static int run(const char *command, const struct options *options, struct applia
     if (!command)
         signals_take();
     if (!command && connections_fit(box->config) < 0)
-        return start_failed("files", "the limit of open files is too low: ulimit -n 65536",
+        return start_failed("files",
+                            "the limit of open files is below 512: raise it (ulimit -n 65536)",
                             -EMFILE),
                EXIT_FAILURE;
     if (buffers_open(memory_left(box->config)) < 0)
