@@ -122,6 +122,16 @@ print(s.get_blob_client("ckpt", "hello2").download_blob().readall().decode())
 """]) == "hello again\n"
     assert q.stop() == 130
     with socket.create_server(("127.0.0.1", int(cloud.split(":")[2].split("/")[0]))):  # its port is another's now
+        with socket.socket() as holder:  # and Hearth ends after it has heard of the new one
+            holder.bind(("127.0.0.1", q.port))
+            done = subprocess.run([SCRIPT, "--port", str(q.port), "--admin-port", str(q.admin_port), "--dir", q.dir],
+                                  capture_output=True, text=True, timeout=300)
+            assert done.returncode == 1 and "Hearth did not start" in done.stderr, done.stderr
+    q.start()
+    assert cloud not in q.said
+    assert q.stop() == 130
+    cloud = re.search(r"written back to: (\S+)", q.said)[1]
+    with socket.create_server(("127.0.0.1", int(cloud.split(":")[2].split("/")[0]))):
         q.start()
         assert cloud not in q.said
         assert run(["bash", "-c", q.printed("curl").strip().split("\n")[1]]) == "hello"
