@@ -196,15 +196,21 @@ static void evict_order(struct change_hook *base, struct change *change)
     hook->taken = cell;
 }
 
+/* What was filled in meanwhile goes: no row speaks of it, and what is older is still to be undone
+ * (C10). */
 static void evict_undo(struct evict_hook *hook)
 {
     struct object *object = hook->object;
+    struct cell *filled;
 
     SCOPED_LOCK(&object->lock);
     if (hook->record)
         object->rows = true;
-    if (!object->cells[hook->index])
-        object_set_cell(object, hook->index, TAKE(hook->taken));
+    filled = object->cells[hook->index];
+    object_set_cell(object, hook->index, TAKE(hook->taken));
+    if (filled)
+        filled->doomed = true;
+    (void)cell_unref(filled);
 }
 
 /* Not every extent was taken by the book. Under the object's lock, as it is told of one anew. */

@@ -57,7 +57,6 @@ struct tx {
     bool confirmed;
     struct span ended_etag; /* what the cloud calls it now; the upload's memory */
     uint64_t ask;           /* ticket: refuse with -ESTALE if anything happened since; 0: none */
-    struct stage *dropped;  /* stage.c */
     uint64_t guarded;       /* manifest rows already submitted */
     struct parts *parts;    /* those; NULL: all in one change */
     _Atomic unsigned refs;  /* once committed: the committer's and the submitter's */

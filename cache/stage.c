@@ -506,44 +506,58 @@ void cache_stage(struct cache *cache, const struct name *name, struct span id,
 
 /* ---- the end of a stage ---- */
 
-struct stage *stage_drop(struct cache *cache, struct change *change, uint64_t container,
-                         struct span blob)
+struct drop_hook {
+    struct change_hook hook;
+    struct stages *stages;
+    struct stage *stage;
+};
+
+/* It failed: back the stage comes; what was staged meanwhile fails with everything queued after. */
+static void drop_undo(struct stages *stages, struct stage *stage)
+{
+    struct stage **slot = slot_of(stages, stage->hash, stage->container, stage->blob);
+
+    if (*slot)
+        stage_take_out(stages, *slot);
+    stage->next = stages->bucket[stage->hash % STAGE_BUCKETS];
+    stages->bucket[stage->hash % STAGE_BUCKETS] = stage;
+    stage->gone = false;
+    stages->blocks += stage->count;
+}
+
+static void drop_end(struct change_hook *base, int err)
+{
+    struct drop_hook *hook = container_of(base, struct drop_hook, hook);
+    struct stages *stages = hook->stages;
+
+    FAILPOINT("stage_dropped");
+    pthread_mutex_lock(&stages->lock);
+    if (err)
+        drop_undo(stages, hook->stage);
+    hook->stage->in_flight--;
+    stage_settle(stages, hook->stage);
+    pthread_mutex_unlock(&stages->lock);
+    free(hook);
+}
+
+void stage_drop(struct cache *cache, struct change *change, uint64_t container, struct span blob)
 {
     _cleanup_(row_bytes_done) struct row_bytes prefix = {0};
     struct stages *stages = cache->stages;
+    struct drop_hook *hook;
     struct stage *stage;
 
     SCOPED_LOCK(&stages->lock);
     stage = find(cache, container, blob);
     if (!stage)
-        return NULL;
+        return;
     stage_take_out(stages, stage);
-    stage->in_flight++; /* the dropping change's */
+    stage->in_flight++; /* the hook's */
+    hook = xcalloc(1, sizeof(*hook));
+    *hook = (struct drop_hook){{.end = drop_end}, stages, stage};
+    change_add_hook(change, &hook->hook);
     key_stage(&prefix, container, blob, stage->generation);
     reaper_add_staged(change, cache, row_span(&prefix));
-    return stage;
-}
-
-void stage_drop_ended(struct cache *cache, struct stage *stage, int err)
-{
-    struct stages *stages = cache->stages;
-    struct stage **slot;
-
-    if (!stage)
-        return;
-    FAILPOINT("stage_dropped");
-    SCOPED_LOCK(&stages->lock);
-    if (err) { /* back it comes; what was staged meanwhile fails with everything queued after */
-        slot = slot_of(stages, stage->hash, stage->container, stage->blob);
-        if (*slot)
-            stage_take_out(stages, *slot);
-        stage->next = stages->bucket[stage->hash % STAGE_BUCKETS];
-        stages->bucket[stage->hash % STAGE_BUCKETS] = stage;
-        stage->gone = false;
-        stages->blocks += stage->count;
-    }
-    stage->in_flight--;
-    stage_settle(stages, stage);
 }
 
 void stage_forget_container(struct cache *cache, uint64_t container)
@@ -567,8 +581,7 @@ void stage_forget_container(struct cache *cache, uint64_t container)
 struct expiry {
     struct cache *cache;
     uint64_t container, generation;
-    struct span blob; /* owned */
-    struct stage *dropped;
+    struct span blob;    /* owned */
     struct expiry *next; /* before it is submitted */
 };
 
@@ -602,7 +615,7 @@ static int expiry_decide(struct change *change)
     pthread_mutex_unlock(&stages->lock);
     if (!still)
         return -ESTALE;
-    expiry->dropped = stage_drop(expiry->cache, change, expiry->container, expiry->blob);
+    stage_drop(expiry->cache, change, expiry->container, expiry->blob);
     return 0;
 }
 
@@ -610,7 +623,6 @@ static void expiry_publish(struct change *change, uint64_t commit, int err)
 {
     struct expiry *expiry = change->arg;
 
-    stage_drop_ended(expiry->cache, expiry->dropped, err);
     free((char *)expiry->blob.base);
     free(expiry);
 }

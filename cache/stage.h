@@ -32,10 +32,8 @@ int stage_list(struct cache *cache, uint64_t container, struct span blob,
  * array. */
 struct span *stage_names(struct cache *cache, uint64_t container, struct span from, size_t *ret_n);
 
-/* Committer thread, in decide: the stage goes with this change; NULL: there is none. */
-struct stage *stage_drop(struct cache *cache, struct change *change, uint64_t container,
-                         struct span blob);
-void stage_drop_ended(struct cache *cache, struct stage *stage, int err);
+/* Committer thread, in decide: the stage, if there is one, goes with this change. */
+void stage_drop(struct cache *cache, struct change *change, uint64_t container, struct span blob);
 /* Committer thread: all stages of a container that is deleted; their rows are the reaper's by
  * container. */
 void stage_forget_container(struct cache *cache, uint64_t container);

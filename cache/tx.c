@@ -476,7 +476,7 @@ static int decide_blob(struct tx *tx, struct change *change)
     decide_tombstone(tx, change);
     dispose_current(tx, change);
     if (tx->drop_staged)
-        tx->dropped = stage_drop(tx->cache, change, tx->container, tx->name);
+        stage_drop(tx->cache, change, tx->container, tx->name);
     return 0;
 }
 
@@ -627,7 +627,6 @@ static void tx_publish(struct change *change, uint64_t commit, int err)
         publish_blob(tx);
     if (err)
         drop_guarded(tx);
-    stage_drop_ended(tx->cache, tx->dropped, err);
     uploads_ended(tx, err);
     order_ended(tx, err);
     tx_drop(tx);

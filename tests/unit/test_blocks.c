@@ -2,9 +2,12 @@
  * what a commit drops, expiry. */
 #include "tests/unit/unit.h"
 
+#include <semaphore.h>
+
 #include "base/clock.h"
 #include "cache/content.h"
 #include "tests/support/cachebox.h"
+#include "tests/support/io_tap.h"
 
 struct listed {
     char text[1024];
@@ -192,6 +195,72 @@ static int64_t wall(void *arg)
     return now.tv_sec * (int64_t)NS_PER_SEC + now.tv_nsec + ahead_ns;
 }
 
+/* ---- a round that fails ---- */
+
+static sem_t flush_gate;
+static _Atomic bool flush_held;
+
+static void hold_flush(void *arg, const struct io_tap_event *event)
+{
+    if (event->flush != TAP_LOG || !flush_held)
+        return;
+    sem_wait(&flush_gate);
+    sem_post(&flush_gate); /* the other device's */
+}
+
+/* Queued only: what replaces it all drops what is staged. */
+static void replace_queued(struct cachebox *box, uint64_t id, struct awaited *done)
+{
+    struct blob_record record = {.type = BLOB_BLOCK};
+    struct name name = box_name(id, "b");
+    struct tx *tx;
+
+    cache_begin(box->cache, &name, &tx, box_done(box));
+    assert_int_equal(box_wait(box), 0);
+    tx_put(tx, &record, NULL, 0, NULL, true);
+    cache_commit(tx, awaited_init(done, loop_poll_loop(box->poll)));
+}
+
+static void stage_queued(struct cachebox *box, uint64_t id, const char *blob, struct awaited *done)
+{
+    struct name name = box_name(id, blob);
+
+    cache_stage(box->cache, &name, SPAN("q"), box_object(box, "queued", 6),
+                awaited_init(done, loop_poll_loop(box->poll)));
+}
+
+/* Twice dropped and staged anew between, in vain: it is there again, not what came after it. */
+static void test_stage__comes_back_when_what_drops_it_fails(void **state)
+{
+    struct cachebox *box = cachebox_make(7, 2);
+    struct awaited done[4];
+    struct io_tap tap;
+    uint64_t id;
+
+    io_tap_init(&tap, io_sim_ops(box->sim));
+    tap.before = hold_flush;
+    box->io_ops = &tap.ops;
+    cachebox_open(box);
+    id = box_container(box, BOX_LOCAL, "c");
+    assert_int_equal(box_stage(box, id, "b", "a", "one"), 0);
+    sem_init(&flush_gate, 0, 0);
+    flush_held = true;
+    io_sim_fail(box->sim, IO_SIM_FLUSH, 1, -EIO);
+    stage_queued(box, id, "other", &done[0]);
+    replace_queued(box, id, &done[1]);
+    stage_queued(box, id, "b", &done[2]);
+    replace_queued(box, id, &done[3]);
+    sem_post(&flush_gate);
+    for (unsigned i = 0; i < countof(done); i++)
+        assert_int_equal(loop_await(box->poll, &done[i]), -EIO);
+    flush_held = false;
+    assert_string_equal(blocks_of(box, id, "b"), "(a=3) ");
+    assert_int_equal(box_commit_blocks(box, BOX_LOCAL, "c", id, "b", "U:a", NULL), 0);
+    assert_int_equal(box_expect(box, id, "b", "one"), 0);
+    assert_int_equal(cachebox_check(box), 0);
+    cachebox_free(box);
+}
+
 static struct cachebox *box_with_stage(uint64_t *id)
 {
     static const struct clock_source source = {mono, wall, NULL};
@@ -339,6 +408,7 @@ int main(void)
         cmocka_unit_test(test_stage__survives_a_crash_and_put_blob_drops_it),
         cmocka_unit_test(test_delete__drops_staged_blocks_too),
         cmocka_unit_test(test_commit__of_a_thousand_blocks_is_split_and_whole),
+        cmocka_unit_test(test_stage__comes_back_when_what_drops_it_fails),
         cmocka_unit_test(test_stage__goes_after_a_week),
         cmocka_unit_test(test_stage__of_a_week_ago_goes_at_a_start),
         cmocka_unit_test(test_commit__of_committed_blocks_needs_their_bytes),
