@@ -351,11 +351,12 @@ unsigned compact_full(struct cache *cache)
 /* Small records have no slab left behind the open one, or none at all. */
 void compact_run(struct cache *cache)
 {
+    uint64_t cleaned = cache->content->cleaned;
     bool refused = atomic_exchange(&cache->content->small_refused, false);
 
     if (compact_sparse(cache) || compact_full(cache) || !refused)
         return;
     evict_large(cache); /* until a whole large slab is empty */
     cache->content->small_refused = true;
-    cache->content->starved[KEEP_COMPACT] = COMPACT_STARVED_BYTES;
+    content_starved(cache->content, KEEP_COMPACT, cleaned, COMPACT_STARVED_BYTES);
 }

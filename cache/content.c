@@ -97,33 +97,45 @@ static void object_tell_evict(struct object *object)
             evict_forget(evict, object->id, i);
 }
 
-static void tell_starved(struct content *content, int64_t cleaned)
+/* One side writes `starved` and reads `cleaned`, the other the other way round: one of them sees.
+ */
+static void starved_call(struct content *content, enum keeper_duty duty)
 {
-    for (int duty = 0; duty < KEEP_DUTIES; duty++) {
-        int64_t left = atomic_load_explicit(&content->starved[duty], memory_order_relaxed);
+    uint64_t at = content->starved[duty];
 
-        if (left <= 0)
-            continue;
-        left = atomic_fetch_sub(&content->starved[duty], cleaned);
-        if (left > 0 && left <= cleaned)
-            keeper_call(content->keeper, (enum keeper_duty)duty);
-    }
+    if (at && content->cleaned >= at &&
+        atomic_compare_exchange_strong(&content->starved[duty], &at, 0))
+        keeper_call(content->keeper, duty);
+}
+
+void content_starved(struct content *content, enum keeper_duty duty, uint64_t cleaned,
+                     uint64_t bytes)
+{
+    content->starved[duty] = cleaned + bytes;
+    starved_call(content, duty);
+}
+
+static void tell_cleaned(struct content *content, uint64_t bytes)
+{
+    atomic_fetch_add(&content->cleaned, bytes);
+    for (int duty = 0; duty < KEEP_DUTIES; duty++)
+        starved_call(content, (enum keeper_duty)duty);
 }
 
 void object_settled(struct object *object)
 {
     struct content *content = object->cache->content;
-    bool was_clean;
+    uint64_t clean;
 
     SCOPED_LOCK(&object->lock);
-    was_clean = object->counted == OBJECT_CLEAN;
+    clean = object->counted == OBJECT_CLEAN ? object->counted_bytes : 0;
     count(content, object->counted, -(int64_t)object->counted_bytes);
     object->counted = object_state_locked(object);
     object->counted_bytes = object->rows ? object->cell_bytes : 0;
     count(content, object->counted, (int64_t)object->counted_bytes);
     object_tell_evict(object);
-    if (!was_clean && object->counted == OBJECT_CLEAN)
-        tell_starved(content, (int64_t)object->counted_bytes);
+    if (object->counted == OBJECT_CLEAN && object->counted_bytes > clean)
+        tell_cleaned(content, object->counted_bytes - clean);
 }
 
 struct content_stats content_stats(struct cache *cache)

@@ -36,9 +36,10 @@ struct content {
     struct reaper *reaper;      /* reaper.c */
     struct keeper *keeper;      /* keeper.c: the background thread */
     _Atomic bool small_refused; /* a small record found no room */
-    /* A duty that was to make room found none: how many bytes have to become clean until it is
-     * called again; writers wait for it. 0 and below: it is not waiting. */
-    _Atomic int64_t starved[KEEP_DUTIES];
+    _Atomic uint64_t cleaned;   /* bytes that have become clean, ever: what eviction may look at */
+    /* A duty that was to make room found none; writers wait for it: at how many cleaned bytes it is
+     * called again. 0: it is not waiting. */
+    _Atomic uint64_t starved[KEEP_DUTIES];
     struct location sparse_hand, full_hand; /* compact.c: the small slabs it looked at last */
     struct object_shard shards[TABLE_SHARDS];
 };
@@ -69,6 +70,10 @@ enum object_state object_state_locked(const struct object *object);
 /* After a change of the object is durable: what content_stats and eviction make of it. */
 void object_settled(struct object *object);         /* content.c */
 bool object_evictable(const struct object *object); /* content.c; lock held */
+/* The duty found no room when `cleaned` was as it says: it is called when `bytes` more have become
+ * clean since then, so none that came while it looked is missed. */
+void content_starved(struct content *content, enum keeper_duty duty, uint64_t cleaned,
+                     uint64_t bytes); /* content.c */
 
 /* ---- link.c ---- */
 #define LINK_RECORD 0 /* the user of a body located by its blob record */

@@ -334,25 +334,36 @@ static int evict_some(struct cache *cache, uint64_t need)
     return n ? n : (int)compact_sparse(cache);
 }
 
+/* What is still to be given back; 0: enough. When an allocation failed, something has to be. */
+static uint64_t evict_need(const struct slab_space *space, bool must)
+{
+    uint64_t high = space->bytes / EVICT_HIGH_SHARE;
+
+    if (space->free_bytes < high)
+        return high - space->free_bytes;
+    return must ? EVICT_MUST_BYTES : 0;
+}
+
+/* Until there is enough or nothing left; victims that had to stay gave nothing, so it goes on. */
 void evict_run(struct cache *cache)
 {
     struct content *content = cache->content;
     struct slab_space space = slab_space(cache->slabs);
-    uint64_t high = space.bytes / EVICT_HIGH_SHARE;
+    uint64_t given = slab_given(cache->slabs), cleaned = 0, need;
     bool must = atomic_exchange(&content->evict->must, false);
     int n = 1;
 
-    if (must && space.free_bytes >= high)
-        n = evict_some(cache, EVICT_MUST_BYTES);
-    while (n > 0 && !keeper_stopping(content->keeper) && space.free_bytes < high) {
-        n = evict_some(cache, high - space.free_bytes);
+    while (n > 0 && !keeper_stopping(content->keeper) &&
+           (need = evict_need(&space, must && slab_given(cache->slabs) == given))) {
+        cleaned = content->cleaned;
+        n = evict_some(cache, need);
         space = slab_space(cache->slabs);
     }
     if (n < 0)
         log_error("eviction failed", KV_ERR(n));
     if (n == 0 && must) {
         content->evict->must = true;
-        content->starved[KEEP_EVICT] = 1;
+        content_starved(content, KEEP_EVICT, cleaned, 1);
     }
 }
 

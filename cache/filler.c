@@ -338,8 +338,8 @@ static void store_end(struct change_hook *base, int err)
     struct store_hook *hook = container_of(base, struct store_hook, hook);
 
     if (!err) {
+        store_tell_evict(hook->object, hook->cell); /* known before it counts as clean */
         object_settled(hook->object);
-        store_tell_evict(hook->object, hook->cell);
     }
     hook->cell = cell_unref(hook->cell);
     hook->object = object_unref(hook->object);

@@ -24,8 +24,10 @@ struct committer {
     struct index *index;
     uint64_t number;
     uint32_t epoch;
-    bool hold; /* keep ordered changes until committer_release */
-    int fail;  /* instead of applying */
+    bool hold;                 /* keep ordered changes until committer_release */
+    int fail;                  /* instead of applying */
+    void (*before)(void *arg); /* once, before the next change is ordered */
+    void *before_arg;
     struct change *first, **last;
 };
 
@@ -52,9 +54,15 @@ static void world_finish(struct committer *committer, struct change *change)
 
 void commit_submit(struct committer *committer, struct change *change)
 {
+    void (*before)(void *arg);
     int err;
 
     pthread_mutex_lock(&committer->lock);
+    if ((before = TAKE(committer->before))) {
+        pthread_mutex_unlock(&committer->lock);
+        before(committer->before_arg);
+        pthread_mutex_lock(&committer->lock);
+    }
     err = change_order(change);
     assert_int_equal(err, 0);
     change->next = NULL;

@@ -554,6 +554,71 @@ static void test_evict__goes_on_when_bytes_become_clean(void **state)
     world_free(w);
 }
 
+enum { BATCH = 16, REST = 4 }; /* what is taken for a failed allocation, in extents */
+
+struct made_dirty {
+    struct world *w;
+    struct object *objects[BATCH + REST];
+};
+
+static void make_dirty(void *arg)
+{
+    struct made_dirty *made = arg;
+
+    for (unsigned i = 0; i < BATCH; i++) {
+        struct change *change = change_new();
+
+        object_link(change, made->objects[i], 200 + i, OBJECT_DIRTY);
+        commit_submit(made->w->cache.committer, change);
+    }
+}
+
+/* 1 an allocation fails; 2 eviction takes the first ones; 3 before its change is ordered they are
+ * dirty again, so they stay; 4 who waits for room sleeps until something is given back. */
+static void test_evict__victims_that_stay_are_no_room(void **state)
+{
+    struct world *w = world_new(8, 0);
+    struct made_dirty made = {.w = w};
+    uint64_t free;
+
+    for (unsigned i = 0; i < BATCH + REST; i++) {
+        made.objects[i] = world_object(w, i, LENGTH);
+        world_link(w, made.objects[i], 100 + i, OBJECT_DIRTY);
+        world_clean(w, made.objects[i], 100 + i);
+    }
+    free = world_free_bytes(w);
+    assert_true(free >= slab_space(w->cache.slabs).bytes / 16); /* none is asked for by the sums */
+    world_committer.before_arg = &made;
+    world_committer.before = make_dirty;
+    evict_large(&w->cache);
+    evict_now(w);
+    assert_int_equal(world_free_bytes(w), free + REST * (LENGTH + IO_ALIGN));
+    for (unsigned i = 0; i < BATCH + REST; i++)
+        object_unref(made.objects[i]);
+    world_free(w);
+}
+
+/* 1 a duty looks and finds nothing; 2 bytes become clean; 3 it says that it found nothing. */
+static void test_evict__what_became_clean_meanwhile_is_not_missed(void **state)
+{
+    struct world *w = world_new(6, 0);
+    struct content *content = w->cache.content;
+    struct object *object = world_object(w, 1, LENGTH);
+    uint64_t cleaned = content->cleaned;
+
+    world_link(w, object, 100, OBJECT_DIRTY);
+    content_starved(content, KEEP_EVICT, cleaned, 1);
+    assert_true(content->starved[KEEP_EVICT]);
+    world_clean(w, object, 100);
+    assert_false(content->starved[KEEP_EVICT]); /* called */
+    content_starved(content, KEEP_EVICT, cleaned, 1);
+    assert_false(content->starved[KEEP_EVICT]);
+    content_starved(content, KEEP_EVICT, content->cleaned, 1);
+    assert_true(content->starved[KEEP_EVICT]);
+    object_unref(object);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -573,6 +638,8 @@ int main(void)
         cmocka_unit_test(test_evict__a_device_that_takes_nothing_does_not_count),
         cmocka_unit_test(test_evict__fills_wait_for_room),
         cmocka_unit_test(test_evict__goes_on_when_bytes_become_clean),
+        cmocka_unit_test(test_evict__victims_that_stay_are_no_room),
+        cmocka_unit_test(test_evict__what_became_clean_meanwhile_is_not_missed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
