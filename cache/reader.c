@@ -55,6 +55,7 @@ struct reader {
     int failed; /* one of them */
     int missed; /* what came of a fill that the waiting call slept for and has no bytes of */
     struct fill *watched; /* reference while `waiter` is armed or its wake is on its way */
+    bool stale;           /* it was watched for a call that was cancelled */
     struct fill_waiter waiter;
 };
 
@@ -388,8 +389,9 @@ static void reader_woken(struct completion *wake)
     struct fill_waiter *waiter = container_of(wake, struct fill_waiter, wake);
     struct reader *reader = container_of(waiter, struct reader, waiter);
 
-    if (reader->waiting)
+    if (reader->waiting && !reader->stale)
         reader->missed = fill_failure(reader->watched);
+    reader->stale = false;
     reader->watched = fill_unref(reader->watched);
     reader_pump(reader);
 }
@@ -590,6 +592,7 @@ static void reader_cancel(struct completion *done)
     assert(done == reader->waiting || done == reader->settling);
     reader->waiting = reader->settling = NULL;
     reader_unwatch(reader);
+    reader->stale = reader->watched;
     completion_post(done, -ECANCELED);
 }
 

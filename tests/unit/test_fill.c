@@ -573,6 +573,38 @@ static void test_fill__reader_may_leave_at_any_time(void **state)
     world_free(w);
 }
 
+/* 1 a call sleeps for a fill, which fails; 2 the call is cancelled before the wake is there; 3 the
+ * next call sleeps for another fill: what came of the first is none of its business. */
+static void test_fill__failure_is_told_to_who_slept_for_it(void **state)
+{
+    struct world *w = world_new(6, 0);
+    struct blob *blob = cold_blob(w);
+    struct cloud cloud = {0};
+    struct reader *reader = cache_reader_open(blob, (struct range){0, LENGTH}, READ_CLIENT);
+    struct fill *failed, *next;
+    struct awaited first, awaited;
+    struct slice slice = {0};
+
+    world_start(w);
+    assert_int_equal(cache_fill_begin(blob, (struct range){0, UNIT_BYTES}, &failed), 0);
+    reader_next(reader, &slice, awaited_init(&first, w->loop));
+    loop_enter(NULL); /* upstream's thread: its posts come behind those of the loop */
+    fill_end(failed, -EHOSTUNREACH, NULL);
+    loop_enter(w->loop);
+    assert_int_equal(cache_fill_begin(blob, (struct range){0, UNIT_BYTES}, &next), 0);
+    cloud_begin(&cloud, next);
+    first.done.cancel(&first.done);
+    reader_next(reader, &slice, awaited_init(&awaited, w->loop)); /* by who is told of that first */
+    loop_run_ready(w->loop);
+    while (cloud.count)
+        cloud_feed(&cloud);
+    assert_int_equal(loop_await(w->poll, &awaited), 0);
+    slice_unref(slice);
+    reader_close(reader);
+    blob_unref(blob);
+    world_free(w);
+}
+
 /* A cold small GET does not stand behind the read-ahead of large ones. */
 /* A dirty object with holes: what fills them is checked by the next start like all it owes. */
 static void test_fill__of_an_object_that_is_owed_is_flushed(void **state)
@@ -795,6 +827,7 @@ int main(void)
         cmocka_unit_test(test_fill__reader_may_leave_at_any_time),
         cmocka_unit_test(test_fill__keeping_waits_for_the_devices),
         cmocka_unit_test(test_fill__of_an_object_that_is_owed_is_flushed),
+        cmocka_unit_test(test_fill__failure_is_told_to_who_slept_for_it),
         cmocka_unit_test(test_fill__one_unit_waits_for_no_grant),
         cmocka_unit_test(test_fill__stop_ends_the_wait_for_a_buffer),
         cmocka_unit_test(test_fill__of_a_damaged_small_body_spares_its_neighbours),
