@@ -32,11 +32,16 @@ static void emit_close_buf(struct emit *e)
     last->used = (uint32_t)(e->at - last->base);
 }
 
+static struct iobuf *emit_buf(const struct emit *e)
+{
+    struct iobuf *buf = e->large ? iobuf_try(IOBUF_512K) : NULL;
+
+    return buf ? buf : iobuf_try(IOBUF_64K);
+}
+
 static bool emit_next(struct emit *e)
 {
-    struct iobuf *next = e->spare              ? TAKE(e->spare)
-                         : e->count < e->limit ? iobuf_try(IOBUF_64K)
-                                               : NULL;
+    struct iobuf *next = e->spare ? TAKE(e->spare) : e->count < e->limit ? emit_buf(e) : NULL;
 
     if (!next) {
         e->full = true;

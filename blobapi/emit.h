@@ -1,7 +1,9 @@
 /* blobapi/emit.h - an answer's body as text in I/O buffers: XML of lists, block lists and errors.
  *
  * One thread at a time, worker or loop; never blocks. The first buffer is the caller's, the next
- * ones are taken with iobuf_try. When there are no more (the pool is empty or `limit` is
+ * ones are taken with iobuf_try, of 64 KiB; what has no pages goes on in 512 KiB where there are
+ * any: those are a fifth of memory, so the longest answer fits the smallest box that is idle. When
+ * there are no more (the pool is empty or `limit` is
  * reached) `full` is set and what does not fit is dropped: the caller goes back to its mark and
  * ends the page there. What may surprise: text crosses from one buffer to the next at any byte. */
 #ifndef BLOBAPI_EMIT_H
@@ -11,8 +13,9 @@
 #include "base/span.h"
 
 #define EMIT_BUFS_USUAL 128 /* of 64 KiB: 8 MiB; what can be paged ends there */
-#define EMIT_BUFS_MAX   352 /* 22 MiB: a block list is whole, 150 000 rows of up to 140 bytes */
-#define EMIT_TAIL_ROOM  8192
+#define EMIT_BUFS_MAX                                                                              \
+    352 /* 22 MiB of 64 KiB: a block list is whole, 150 000 rows of up to 140 bytes */
+#define EMIT_TAIL_ROOM 8192
 
 struct emit {
     struct iobuf *bufs[EMIT_BUFS_MAX];
@@ -20,6 +23,7 @@ struct emit {
     char *at, *end;      /* in bufs[count - 1] */
     struct iobuf *spare; /* promised to the tail by emit_keep_tail */
     unsigned limit;      /* buffers it may take: EMIT_BUFS_USUAL, or what its owner sets */
+    bool large;          /* 512 KiB where there are any */
     bool full;
 };
 struct emit_mark {

@@ -125,6 +125,7 @@ static struct next blocks_emit(struct op *op)
     struct request *r = REQUEST(op);
 
     r->emit->limit = EMIT_BUFS_MAX; /* it has no pages: all of it or nothing */
+    r->emit->large = true;
     worker_run(r->api->conf.workers, blocks_job, GET_LIST(op), &op->done);
     return AWAIT(blocks_emitted);
 }

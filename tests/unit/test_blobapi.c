@@ -202,6 +202,36 @@ static void test_blobapi__ranges_of_a_large_blob(void **state)
     }
 }
 
+/* The service's limit, with ids as long as they may be: its answer is larger than what a small box
+ * has in 64 KiB buffers. */
+static void test_blobapi__the_longest_block_list_is_answered(void **state)
+{
+    enum { BLOCKS = 50000, HELD = 120, ROW_BYTES = 130 };
+    static const char id[] =
+        "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQQ==";
+    const char *block = arena_printf(box.arena, "/acct/ctr/b?comp=block&blockid=%s", id).base;
+    const char *row = arena_printf(box.arena, "<Latest>%s</Latest>", id).base;
+    struct iobuf *held[HELD];
+    size_t n = strlen(row), len = sizeof("<BlockList>") - 1;
+    char *list = arena_alloc(box.arena, BLOCKS * n + 64);
+
+    created("ctr");
+    assert_int_equal(ask_bytes("PUT", block, "", SPAN("x")), 201);
+    memcpy(list, "<BlockList>", len);
+    for (unsigned i = 0; i < BLOCKS; i++, len += n)
+        memcpy(list + len, row, n);
+    memcpy(list + len, "</BlockList>", sizeof("</BlockList>") - 1);
+    assert_int_equal(ask_bytes("PUT", "/acct/ctr/b?comp=blocklist", "",
+                               span_from(list, len + sizeof("</BlockList>") - 1)),
+                     201);
+    for (unsigned i = 0; i < HELD; i++)
+        assert_non_null(held[i] = iobuf_try(IOBUF_64K));
+    assert_int_equal(ask("GET", "/acct/ctr/b?comp=blocklist", ""), 200);
+    assert_true(box.answer.whole && box.answer.body_len > (size_t)BLOCKS * ROW_BYTES);
+    for (unsigned i = 0; i < HELD; i++)
+        iobuf_unref(held[i]);
+}
+
 static void test_blobapi__blocks_make_one_blob(void **state)
 {
     struct span a = pattern(3 << 20, 1), b = pattern(100, 2), c = pattern((1 << 20) + 1, 3);
@@ -412,6 +442,8 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_blobapi__ranges_of_a_large_blob, setup, teardown),
         cmocka_unit_test_setup_teardown(test_blobapi__a_hashed_range_needs_few_buffers, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_blobapi__the_longest_block_list_is_answered, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_blobapi__blocks_make_one_blob, setup, teardown),
         cmocka_unit_test_setup_teardown(test_blobapi__overwrite_describe_delete, setup, teardown),
