@@ -1,8 +1,6 @@
 """An edited appliance.conf over a box that has contents: whose they are, and what becomes of the queue."""
-import pytest
-
 from support.azure import Client
-from support.box import ACCOUNT, KEY, Azurite, Box, wait_until
+from support.box import ACCOUNT, KEY, wait_until
 
 OTHER = f'account "other" {{ key = "{KEY}" }}\n'
 
@@ -23,20 +21,6 @@ def refusal(box):
 def put(client, name):
     answer = client.request("PUT", f"/ctr/{name}", {"x-ms-blob-type": "BlockBlob"}, name.encode())
     assert answer.status == 201, answer
-
-
-@pytest.fixture
-def cloud(tmp_path):
-    azurite = Azurite(tmp_path / "azurite").start()
-    yield azurite
-    azurite.stop()
-
-
-@pytest.fixture
-def box(tmp_path, cloud):
-    box = Box(tmp_path / "box", cloud=cloud.endpoint).start()
-    yield box
-    box.kill()
 
 
 def test_accounts__an_account_above_takes_nothing_of_the_one_below(box):

@@ -6,16 +6,9 @@ import random
 import pytest
 from azure.storage.blob import BlobBlock, BlobServiceClient
 
-from support.box import ACCOUNT, KEY, Azurite, Box, wait_until
+from support.box import ACCOUNT, KEY, Box, wait_until
 
 BLOB_BYTES, BLOCK_BYTES, BLOBS = 16 << 20, 5 << 20, 28  # a 640 MiB device has room for about 300 MiB beside its log
-
-
-@pytest.fixture
-def cloud(tmp_path):
-    azurite = Azurite(tmp_path / "azurite").start()
-    yield azurite
-    azurite.stop()
 
 
 @pytest.fixture

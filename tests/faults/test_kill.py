@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from support.box import HEARTH, ROOT, Azurite, Box, wait_until
+from support.box import HEARTH, ROOT, Box, wait_until
 from support.oracle import Ledger
 from support.workload import Cold, Session, Workload, judge_box, judge_cloud
 
@@ -36,13 +36,6 @@ NEEDS_COLD_READS = {"fill_stored"}
 NEEDS_FULL_DEVICES = {"evicted", "record_moved", "compacted"}
 NEEDS_SPARSE_SLABS = {"record_moved", "compacted"}
 REACHED_WITHIN_S, BEFORE_STOP_S = 60, 0.5  # a busy machine may take long to fill devices
-
-
-@pytest.fixture
-def cloud(tmp_path):
-    azurite = Azurite(tmp_path / "azurite").start()
-    yield azurite
-    azurite.stop()
 
 
 def failpoints():

@@ -3,22 +3,7 @@ Real processes: a box, the proxy of tests/support/wan_proxy.py, Azurite."""
 import pytest
 from azure.storage.blob import BlobServiceClient
 
-from support.box import ACCOUNT, KEY, Azurite, Box, wait_until
-from support.wan_proxy import WanProxy
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory):
-    azurite = Azurite(tmp_path_factory.mktemp("azurite")).start()
-    yield azurite
-    azurite.stop()
-
-
-@pytest.fixture
-def wan(cloud):
-    proxy = WanProxy("127.0.0.1", cloud.port).start()
-    yield proxy
-    proxy.stop()
+from support.box import ACCOUNT, KEY, Box, wait_until
 
 
 @pytest.fixture

@@ -2,29 +2,14 @@
 hundred are in test_kill.py."""
 import random
 
-import pytest
 from azure.storage.blob import BlobBlock, BlobServiceClient
 
-from support.box import ACCOUNT, KEY, Azurite, Box, wait_until
+from support.box import ACCOUNT, KEY, Box, wait_until
 from support.wan_proxy import WanProxy
 
 
 def client(endpoint, **options):
     return BlobServiceClient(endpoint, credential={"account_name": ACCOUNT, "account_key": KEY}, retry_total=0, **options)
-
-
-@pytest.fixture
-def cloud(tmp_path):
-    azurite = Azurite(tmp_path / "azurite").start()
-    yield azurite
-    azurite.stop()
-
-
-@pytest.fixture
-def box(tmp_path, cloud):
-    box = Box(tmp_path / "box", cloud=cloud.endpoint).start()
-    yield box
-    box.kill()
 
 
 def data_of(name, n=300000):

@@ -12,7 +12,6 @@ from azure.core.exceptions import AzureError, ResourceNotFoundError
 from azure.storage.blob import AccountSasPermissions, BlobServiceClient, ResourceTypes, generate_account_sas
 
 from support.box import ACCOUNT, KEY, Azurite, Box, wait_until
-from support.wan_proxy import WanProxy
 
 MIB = 1 << 20
 COLD_BYTES = (256 if os.environ.get("HEARTH_LONG") else 52) * MIB
@@ -34,13 +33,6 @@ def cloud(tmp_path_factory):
     azurite = Azurite(tmp_path_factory.mktemp("azurite")).start()
     yield azurite
     azurite.stop()
-
-
-@pytest.fixture
-def wan(cloud):
-    proxy = WanProxy("127.0.0.1", cloud.port).start()
-    yield proxy
-    proxy.stop()
 
 
 @pytest.fixture

@@ -1,71 +1,10 @@
 /* What the committer makes of devices that fail: fences, what they refuse, and the starts after
  * them, on devices whose writes and reads the test plays with. */
-#include "tests/unit/unit.h"
+#include "tests/unit/committer_fixture.h"
 
 #include <semaphore.h>
 
-#include "base/log.h"
-#include "tests/support/logbox.h"
 #include "tests/support/tempdir.h"
-
-static void quiet(void *arg, const char *line)
-{
-}
-
-static int setup(void **state)
-{
-    struct logbox *box = logbox_new(1, 1);
-
-    log_set_sink(quiet, NULL);
-    logbox_open_ok(box);
-    *state = box;
-    return 0;
-}
-
-static int setup_two(void **state)
-{
-    struct logbox *box = logbox_new(2, 1);
-
-    log_set_sink(quiet, NULL);
-    logbox_open_ok(box);
-    *state = box;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    logbox_free(*state);
-    return 0;
-}
-
-static void expect(struct logbox *box, const char *key, const char *value)
-{
-    _cleanup_(freep) char *got = logbox_get(box, key);
-
-    if (!value)
-        assert_null(got);
-    else if (!got)
-        fail_msg("%s is absent", key);
-    else
-        assert_string_equal(got, value);
-}
-
-/* One device block of a slab: 0 header page, 1 head, 2 cut record, then a block per lonely change.
- */
-static void corrupt_block(struct logbox *box, const char *device, unsigned slab, unsigned block)
-{
-    io_sim_corrupt(box->sim, device, (2u << 20) + slab * (65ull << 20) + block * 4096 + 70, 1);
-}
-
-static void expect_refused(struct logbox *box, const char *words)
-{
-    char *why = NULL;
-
-    assert_int_not_equal(logbox_open(box, &why), 0);
-    if (!strstr(why, words))
-        fail_msg("refused with other words: %s", why);
-    free(why);
-}
 
 static sem_t gate;
 
