@@ -62,6 +62,8 @@ class Process:
         return code
 
     def text(self):
+        if not os.path.exists(self.log):
+            return ""
         with open(self.log, errors="replace") as f:
             return f.read()
 
@@ -75,14 +77,17 @@ class Azurite(Process):
     def __init__(self, folder):
         os.makedirs(folder, exist_ok=True)
         super().__init__(os.path.join(folder, "azurite.log"))
-        self.folder, self.port = str(folder), free_port()
+        self.folder, self.port = str(folder), 0
 
     def start(self):
-        main = os.path.join(NPM, "azurite/dist/src/blob/main.js")
+        """Keeps its port over restarts. Only it says that it listens: what connects before may be a stranger's."""
+        main, at = os.path.join(NPM, "azurite/dist/src/blob/main.js"), len(self.text())
         self.spawn([NODE, main, "--silent", "--disableTelemetry", "--skipApiVersionCheck", "--blobHost", "127.0.0.1",
                     "--blobPort", str(self.port), "--location", os.path.join(self.folder, "data")])
-        wait_until(lambda: connects(self.port) or not self.alive(), what="Azurite")
-        assert self.alive(), self.text()
+        line = wait_until(lambda: re.search(r" listens on http://127\.0\.0\.1:(\d+)\n", self.text()[at:])
+                          or not self.alive(), what="Azurite")
+        assert line is not True, self.text()[at:]
+        self.port = int(line[1])
         return self
 
     def stop(self):
