@@ -104,6 +104,9 @@ struct cache_conf {
                   const char *why); /* durable truth and index part: the process must end */
     void *fatal_arg;
 };
+/* What eviction's book takes in memory when the devices are full of whole extents (4 MiB); of
+ * smaller bodies in more of them, beside what `memory` counts. */
+uint64_t cache_book_bytes(const struct device_conf *devices, unsigned count);
 /* Replays the log, checks its tail, serves. On failure *why says in words what to do (malloc'ed).
  */
 int cache_open(const struct cache_conf *conf, struct cache **ret, char **why) must_check;

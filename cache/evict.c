@@ -136,6 +136,15 @@ static bool evict_victim(struct evict *evict, struct victim *ret)
     return true;
 }
 
+uint64_t cache_book_bytes(const struct device_conf *devices, unsigned count)
+{
+    uint64_t extents = 0;
+
+    for (unsigned i = 0; i < count; i++)
+        extents += devices[i].bytes / EXTENT_BYTES_MAX;
+    return extents * (sizeof(struct evict_item) + 2 * sizeof(struct evict_item *)); /* buckets */
+}
+
 struct evict *evict_new(struct cache *cache)
 {
     struct evict *evict = xcalloc(1, sizeof(*evict));

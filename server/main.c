@@ -110,13 +110,26 @@ static int connections_fit(struct config *config)
     return 0;
 }
 
-/* What of `memory` is left when all connections are open. Each of the rest has its part of it; what
+/* Before the rest: connections, the buffers to the cloud, what eviction knows of the devices. */
+static uint64_t memory_taken(const struct config *config)
+{
+    return config->connections_max * connection_bytes(config) + upstream_memory(&config->accounts) +
+           cache_book_bytes(config->devices, config->device_count);
+}
+
+/* What of `memory` is left: half of it at least. Each of the rest has its part of it; what
  * these leave is tables, descriptors in use and the allocator's own. */
 static uint64_t memory_left(const struct config *config)
 {
-    uint64_t taken = config->connections_max * connection_bytes(config);
+    return config->memory - MIN(memory_taken(config), config->memory / 2);
+}
 
-    return config->memory - MIN(taken, config->memory / 2);
+static void memory_check(const struct config *config)
+{
+    if (memory_taken(config) > config->memory / 2)
+        log_warn("memory may be exceeded: raise it, or lower connections_max",
+                 KV_UINT("memory", config->memory),
+                 KV_UINT("connections_cloud_and_devices", memory_taken(config)));
 }
 
 static int buffers_open(uint64_t memory)
@@ -465,6 +478,8 @@ static int run(const char *command, const struct options *options, struct applia
                             "the limit of open files is below 512: raise it (ulimit -n 65536)",
                             -EMFILE),
                EXIT_FAILURE;
+    if (!command)
+        memory_check(box->config);
     if (buffers_open(memory_left(box->config)) < 0)
         return start_failed("buffers", "not enough memory: lower `memory`", -ENOMEM), EXIT_FAILURE;
     box->workers = workers_new(box->config->workers, "worker");

@@ -12,7 +12,8 @@
 
 #define AZURE_VERSION          "2023-11-03" /* startFrom, CRC64 both ways; Azurite knows it */
 #define REMOTE_CONNECTIONS_DEF 32
-#define REMOTE_READS_RESERVED  4 /* connections uploads leave to reads */
+#define CURL_BUFFER_BYTES      (256L << 10) /* a connection has one to send, one to receive */
+#define REMOTE_READS_RESERVED  4            /* connections uploads leave to reads */
 /* ... and reads to uploads: cold reading may go on for hours, and the dirty mark fills meanwhile.
  */
 #define REMOTE_UPLOADS_RESERVED 4

@@ -126,6 +126,18 @@ static void remotes_new(struct upstream *upstream)
     }
 }
 
+uint64_t upstream_memory(const struct accounts *accounts)
+{
+    uint64_t remotes = 0;
+
+    for (unsigned i = 0; i < accounts->count; i++)
+        remotes += !account_is_local(&accounts->at[i]);
+    return remotes ? UPLOAD_BUFFERS_LARGE * BLOCK_BYTES_DEF +
+                         (uint64_t)UPLOAD_BUFFERS_SMALL * UPLOAD_SMALL_BYTES +
+                         remotes * REMOTE_CONNECTIONS_DEF * 2 * CURL_BUFFER_BYTES
+                   : 0;
+}
+
 int upstream_open_all(const struct upstream_conf *conf, struct upstream **ret)
 {
     struct upstream *upstream = xcalloc(1, sizeof(*upstream));

@@ -23,6 +23,8 @@ struct upstream_conf {
     uint64_t connect_timeout_ms, stall_timeout_ms; /* 0: 5 000, 30 000 */
     uint64_t block_bytes;                          /* of uploads, 0: 8 MiB */
 };
+/* What its buffers may take with the defaults; 0 when no account has an upstream. */
+uint64_t upstream_memory(const struct accounts *accounts);
 /* Main thread. Starts threads and the write-back of every account that has an upstream. */
 int upstream_open_all(const struct upstream_conf *conf, struct upstream **ret) must_check;
 /* Main thread. Ends what is in flight, within grace_ns; nothing is lost: the queue is in the cache.

@@ -13,9 +13,7 @@
 #include "upstream/metrics.h"
 #include "upstream/remote.h"
 
-#define RECEIVE_BUFFER_BYTES (256L << 10)
-#define SEND_BUFFER_BYTES    (256L << 10)
-#define DNS_KEPT_SECONDS     300L
+#define DNS_KEPT_SECONDS 300L
 /* Slower is a stall: a body that trickles keeps buffers and readers for days. */
 #define BODY_BYTES_PER_SECOND_MIN 1024L
 
@@ -283,7 +281,7 @@ static void set_method(struct wan *request)
     curl_easy_setopt(easy, CURLOPT_READDATA, request);
     curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_seek);
     curl_easy_setopt(easy, CURLOPT_SEEKDATA, request);
-    curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER_BYTES);
+    curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, CURL_BUFFER_BYTES);
 }
 
 static void set_transport(struct wan *request)
@@ -298,7 +296,7 @@ static void set_transport(struct wan *request)
     curl_easy_setopt(easy, CURLOPT_PROXY, "");      /* no surprise from the environment */
     curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L); /* ".." and "//" are legal in blob names */
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-    curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER_BYTES);
+    curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, CURL_BUFFER_BYTES);
     /* A name server that does not answer costs its resolver thread, not ours: without it curl joins
      * that thread when the connect timeout is over, and all accounts stand meanwhile. */
     curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
