@@ -1,5 +1,6 @@
-/* blobapi/copy_blob.c - Copy Blob (done when it is answered), Copy Blob From URL, Put Blob From URL,
- * Abort Copy Blob. The source is a version of this box (source.c), pinned before the change begins.
+/* blobapi/copy_blob.c - Copy Blob (done when it is answered), Copy Blob From URL, Put Blob From
+ * URL, Abort Copy Blob. The source is a version of this box (source.c), pinned before the change
+ * begins.
  *
  * References move where they can: the new version is made of the source's objects, which the engine
  * makes whole, durable and dirty first (tx_copy); bytes that were evicted come back from the cloud
@@ -9,9 +10,9 @@
 
 #include "base/clock.h"
 
-#define COPY(op)             container_of(REQUEST(op), struct copy_blob, r)
-#define COPY_SYNC_BYTES_MAX  MIB(256)
-#define COPY_OBJECT_BYTES    MIB(256) /* of what is larger than one Put Blob could bring */
+#define COPY(op)            container_of(REQUEST(op), struct copy_blob, r)
+#define COPY_SYNC_BYTES_MAX MIB(256)
+#define COPY_OBJECT_BYTES   MIB(256) /* of what is larger than one Put Blob could bring */
 
 static struct next copy_admitted(struct op *op);
 static struct next copy_sourced(struct op *op);

@@ -53,17 +53,16 @@ static struct next block_sourced(struct op *op)
 {
     struct put_block_url *p = PUT_BLOCK_URL(op);
     struct range range;
-    enum az_error error =
-        range_resolve(&p->range, blob_record(p->source.blob)->length, &range);
+    enum az_error error = range_resolve(&p->range, blob_record(p->source.blob)->length, &range);
 
     if (error)
         return fail(&p->r, error);
     if (!range.len) /* of an empty blob: as little a block as an empty body is */
         return fail_source_input(&p->r, AZ_INVALID_HEADER_VALUE, SPAN("x-ms-copy-source"));
     if (range.len > PUT_BLOCK_BYTES_MAX)
-        return fail_detail(&p->r, AZ_REQUEST_BODY_TOO_LARGE, SPAN("MaxLimit"),
-                           arena_printf(p->r.http->arena, "%llu",
-                                        (unsigned long long)PUT_BLOCK_BYTES_MAX));
+        return fail_detail(
+            &p->r, AZ_REQUEST_BODY_TOO_LARGE, SPAN("MaxLimit"),
+            arena_printf(p->r.http->arena, "%llu", (unsigned long long)PUT_BLOCK_BYTES_MAX));
     p->transfer.from = p->source.blob;
     p->transfer.range = range;
     p->transfer.object_max = PUT_BLOCK_BYTES_MAX;

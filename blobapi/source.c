@@ -29,7 +29,8 @@ static enum az_error source_unserved(struct request *r, struct span *culprit)
             return AZ_UNSUPPORTED_HEADER;
         }
     *culprit = SPAN("x-ms-copy-source-tag-option");
-    if (!tags.len || span_eq_nocase(tags, SPAN("REPLACE"))) /* no tags are kept: none replace none */
+    if (!tags.len ||
+        span_eq_nocase(tags, SPAN("REPLACE"))) /* no tags are kept: none replace none */
         return AZ_OK;
     return span_eq_nocase(tags, SPAN("COPY")) ? AZ_UNSUPPORTED_HEADER : AZ_INVALID_HEADER_VALUE;
 }
@@ -63,10 +64,10 @@ static struct span without_default_port(struct span host, bool tls)
     return host;
 }
 
-static bool is_request_host(const struct request *r, struct span host, bool tls)
+static bool is_host_asked(const struct source_asked *asked, struct span host, bool tls)
 {
     return span_eq_nocase(without_default_port(host, tls),
-                          without_default_port(r->http->host, r->http->tls));
+                          without_default_port(asked->host, asked->tls));
 }
 
 static bool scheme_cut(struct span *url, bool *tls)
@@ -85,13 +86,12 @@ static bool scheme_cut(struct span *url, bool *tls)
 
 /* Told apart before anything is looked up: a host that is not this box's is never read from. A name
  * that is an account's or an alias counts as ours on any port, as it does in a Host. */
-static enum az_error source_target(struct request *r, struct source *s, struct span host,
-                                   struct span path)
+static enum az_error source_target(const struct source_asked *asked, struct span host,
+                                   struct span path, struct arena *arena, struct source *s)
 {
-    enum az_error error =
-        target_parse(r->api->conf.accounts, host, path, r->http->arena, &s->target);
+    enum az_error error = target_parse(asked->accounts, host, path, arena, &s->target);
 
-    if (!(s->target.account && !s->target.path_style) && !is_request_host(r, host, s->tls))
+    if (!(s->target.account && !s->target.path_style) && !is_host_asked(asked, host, s->tls))
         return AZ_COPY_SOURCE_EXTERNAL;
     if (error == AZ_RESOURCE_NOT_FOUND) /* no such account here */
         return AZ_COPY_SOURCE_EXTERNAL;
@@ -103,24 +103,26 @@ static enum az_error source_target(struct request *r, struct source *s, struct s
     return AZ_OK;
 }
 
-static enum az_error source_url(struct request *r, struct source *s)
+enum az_error source_url_parse(const struct source_asked *asked, struct span url,
+                               struct arena *arena, struct source *ret)
 {
-    struct span url = exchange_header(r->http, SPAN("x-ms-copy-source")), rest = url, query;
+    struct span rest = url, query;
     const char *slash;
 
-    if (url.len > SOURCE_URL_BYTES_MAX || memchr(url.base, '#', url.len) ||
-        !scheme_cut(&rest, &s->tls) || !(slash = memchr(rest.base, '/', rest.len)) ||
+    if (!url.len || url.len > SOURCE_URL_BYTES_MAX || memchr(url.base, '#', url.len) ||
+        !scheme_cut(&rest, &ret->tls) || !(slash = memchr(rest.base, '/', rest.len)) ||
         slash == rest.base)
         return AZ_INVALID_HEADER_VALUE;
-    s->url = span_cut(url, '?', &query);
-    if (!emit_xml_fits(s->url)) /* it will stand in lists */
+    ret->url = span_cut(url, '?', &query);
+    if (!emit_xml_fits(ret->url)) /* it will stand in lists */
         return AZ_INVALID_HEADER_VALUE;
-    return source_target(r, s, span_from(rest.base, (size_t)(slash - rest.base)),
-                         span_skip(rest, (size_t)(slash - rest.base)));
+    return source_target(asked, span_from(rest.base, (size_t)(slash - rest.base)),
+                         span_skip(rest, (size_t)(slash - rest.base)), arena, ret);
 }
 
 enum az_error source_inputs(struct request *r, struct source *s, struct span *culprit)
 {
+    struct source_asked asked = {r->api->conf.accounts, r->http->host, r->http->tls};
     enum az_error error = source_unserved(r, culprit);
 
     if (!error)
@@ -128,7 +130,7 @@ enum az_error source_inputs(struct request *r, struct source *s, struct span *cu
     if (error)
         return error;
     *culprit = SPAN("x-ms-copy-source");
-    error = source_url(r, s);
+    error = source_url_parse(&asked, exchange_header(r->http, *culprit), r->http->arena, s);
     if (!error)
         *culprit = (struct span){NULL, 0};
     return error;
@@ -159,10 +161,9 @@ static struct next fail_source(struct request *r, enum az_error error, enum az_e
 
 static struct next fail_unauthorized(struct request *r, enum az_error source)
 {
-    return fail_source(r,
-                       az_status(source) == 401 ? AZ_COPY_SOURCE_UNAUTHENTICATED
-                                                : AZ_COPY_SOURCE_FORBIDDEN,
-                       source);
+    return fail_source(
+        r, az_status(source) == 401 ? AZ_COPY_SOURCE_UNAUTHENTICATED : AZ_COPY_SOURCE_FORBIDDEN,
+        source);
 }
 
 /* ---- rights ---- */

@@ -2,17 +2,17 @@
  * -> settle -> finish, object by object.
  *
  * A large body holds a buffer while it waits for another one of the same pool (a writer wants its
- * buffers full), so only a few go at once: they must not be able to hold the whole pool and wait for
- * each other. A small body (renames of many small files) is copied out of its read buffers first and
- * holds none. */
+ * buffers full), so only a few go at once: they must not be able to hold the whole pool and wait
+ * for each other. A small body (renames of many small files) is copied out of its read buffers
+ * first and holds none. */
 #include "blobapi/transfer.h"
 
 #include "base/clock.h"
 
-#define TRANSFERS_MAX      8 /* large ones: each holds about six buffers of 512 KiB */
-#define TRANSFER_WAIT_NS   (20 * NS_PER_MS)
-#define TRANSFER_PATIENCE  (60 * NS_PER_SEC) /* then 503 */
-#define TRANSFER_ASKS_MAX  4
+#define TRANSFERS_MAX     8 /* large ones: each holds about six buffers of 512 KiB */
+#define TRANSFER_WAIT_NS  (20 * NS_PER_MS)
+#define TRANSFER_PATIENCE (60 * NS_PER_SEC) /* then 503 */
+#define TRANSFER_ASKS_MAX 4
 
 static struct next transfer_begin(struct op *op);
 static struct next transfer_open(struct op *op);

@@ -10,8 +10,8 @@
 
 struct transfer {
     /* the caller's */
-    struct blob *from;  /* its reference is the caller's, who keeps it until the end */
-    struct range range; /* of it; not empty */
+    struct blob *from;   /* its reference is the caller's, who keeps it until the end */
+    struct range range;  /* of it; not empty */
     uint64_t object_max; /* bytes of one object; more become several */
     bool staged, want_md5;
     struct next changed; /* where to go when the cloud has another version by now */
@@ -28,8 +28,8 @@ struct transfer {
     size_t small_len;
     struct writer *writer;
     struct md5_chain *chain;
-    unsigned asks;      /* of one gap, without a byte having come */
-    bool counted;       /* in blobapi's number of transfers */
+    unsigned asks; /* of one gap, without a byte having come */
+    bool counted;  /* in blobapi's number of transfers */
     uint64_t deadline_ns;
     struct next after;
 };
@@ -37,6 +37,7 @@ struct transfer {
 /* Reads the range once and writes it: back-pressure is the writer's. Fails the request where that
  * fails; object pieces are the caller's afterwards. */
 struct next transfer_run(struct request *r, struct transfer *transfer, struct next after);
-void transfer_done(struct request *r, struct transfer *transfer); /* op->free, or again; any state */
+void transfer_done(struct request *r,
+                   struct transfer *transfer); /* op->free, or again; any state */
 
 #endif

@@ -1,6 +1,7 @@
-/* cache/upload_lineage.c - which entries of the queue wait for which because of copies (U9): what is
- * deleted or overwritten in the cloud stays there until every copy of it that was ordered before has
- * arrived. Copy + delete is a rename, and whoever loses the box in between has one of the names.
+/* cache/upload_lineage.c - which entries of the queue wait for which because of copies (U9): what
+ * is deleted or overwritten in the cloud stays there until every copy of it that was ordered before
+ * has arrived. Copy + delete is a rename, and whoever loses the box in between has one of the
+ * names.
  *
  * A version says its lineage: the manifest that its bytes come from in the end, through copies of
  * copies. An entry that brings content says it too; one that takes content away says the lineage of

@@ -13,7 +13,8 @@ static struct upload *out[16]; /* given out, in the order they were */
 static unsigned out_count;
 static char *big;
 
-/* What may go now, as words; "-" before a delete, "/" a container. All of it is flying afterwards. */
+/* What may go now, as words; "-" before a delete, "/" a container. All of it is flying afterwards.
+ */
 static const char *take_all(void)
 {
     static char text[2048];
