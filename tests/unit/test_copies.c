@@ -77,6 +77,30 @@ static int setup(void **state)
     return 0;
 }
 
+/* All containers in one scope. */
+static int setup_one_scope(void **state)
+{
+    static const struct span markers[] = {SPAN("latest")};
+    static const struct contract contracts[] = {{.id = 1,
+                                                 .pattern = SPAN("*"),
+                                                 .write = WRITE_BACK,
+                                                 .order = ORDER_SAFE,
+                                                 .markers = markers,
+                                                 .marker_count = 1,
+                                                 .copies = 1,
+                                                 .fresh_ns = 60 * NS_PER_SEC,
+                                                 .absent_ns = 10 * NS_PER_SEC}};
+    static const struct account rows[] = {{.id = BOX_CLOUD,
+                                           .name = SPAN("cloud"),
+                                           .contracts = contracts,
+                                           .contract_count = 1,
+                                           .upstream.endpoint = SPAN("http://cloud")}};
+    static const struct accounts accounts = {rows, 1};
+
+    cachebox_accounts = &accounts;
+    return setup(state);
+}
+
 static int teardown(void **state)
 {
     struct upload_result result = {.end = UPLOAD_RETRY};
@@ -87,6 +111,7 @@ static int teardown(void **state)
     }
     assert_int_equal(cachebox_check(box), 0);
     box = cachebox_free(box);
+    cachebox_accounts = NULL;
     free(big);
     return 0;
 }
@@ -333,18 +358,21 @@ static void test_container__of_the_source_outlives_the_copy(void **state)
  * create waits for the delete, which waits for the copy. */
 static void test_container__made_again_is_no_dead_end(void **state)
 {
-    uint64_t safe = container("safe"), from = container("safe2");
+    uint64_t to = container("to"), from = container("from");
 
-    put(from, "safe2", "a", "1");
-    put(safe, "safe", "latest", "0");
+    put(from, "from", "a", "1");
+    put(to, "to", "latest", "0");
     confirm_everything();
-    copy_to(from, "a", safe, "safe", "latest");
-    assert_int_equal(box_delete_container(box, BOX_CLOUD, "safe2"), 0);
-    from = container("safe2");
-    put(from, "safe2", "x", "1");
+    copy_to(from, "a", to, "to", "latest");
+    assert_int_equal(box_delete_container(box, BOX_CLOUD, "from"), 0);
+    from = container("from");
+    put(from, "from", "x", "1");
+    assert_string_equal(take_all(), "-/from "); /* nobody else could move */
+    confirm_all();
     confirm_everything();
     assert_int_equal(cache_stats(box->cache).uploads_waiting, 0);
-    assert_int_equal(box_expect(box, safe, "latest", "1"), 0);
+    assert_int_equal(box_expect(box, to, "latest", "1"), 0);
+    assert_int_equal(box_expect(box, from, "x", "1"), 0);
 }
 
 /* One object under two names, the copy confirmed last and deleted again: what is read of the first
@@ -390,7 +418,8 @@ int main(void)
         CASE(test_rename__over_a_name_that_never_was_in_the_cloud),
         CASE(test_marker__as_a_copy_is_no_dead_end),
         CASE(test_container__of_the_source_outlives_the_copy),
-        CASE(test_container__made_again_is_no_dead_end),
+        cmocka_unit_test_setup_teardown(test_container__made_again_is_no_dead_end, setup_one_scope,
+                                        teardown),
         CASE(test_fill__of_shared_bytes_comes_from_the_name_that_is_read),
     };
 
