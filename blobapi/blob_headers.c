@@ -69,6 +69,18 @@ bool content_learned(const struct blob_record *b)
     return b->length && !b->committed_blocks && !b->has_crc64;
 }
 
+static void copy_headers(struct request *r, const struct blob_record *b)
+{
+    if (!b->copy_id.len)
+        return;
+    answer_add(r, SPAN("x-ms-copy-id"), b->copy_id);
+    answer_add(r, SPAN("x-ms-copy-source"), b->copy_source);
+    answer_add(r, SPAN("x-ms-copy-status"), SPAN("success"));
+    answer_add_text(r, SPAN("x-ms-copy-progress"), "%llu/%llu", (unsigned long long)b->length,
+                    (unsigned long long)b->length);
+    answer_date(r, SPAN("x-ms-copy-completion-time"), b->copied_ns);
+}
+
 void blob_headers(struct request *r, const struct blob *blob)
 {
     const struct blob_record *b = blob_record(blob);
@@ -88,6 +100,7 @@ void blob_headers(struct request *r, const struct blob *blob)
         answer_add(r, SPAN("x-ms-access-tier"), SPAN("Hot"));
         answer_add(r, SPAN("x-ms-access-tier-inferred"), SPAN("true"));
     }
+    copy_headers(r, b);
     answer_metadata(r, b->metadata, b->metadata_count);
 }
 

@@ -39,6 +39,8 @@ static struct next properties_begun(struct op *op)
 
     d->record = *blob_record(d->r.blob);
     record_describe(&d->record, &d->content, d->record.metadata, d->record.metadata_count);
+    d->record.copy_id = d->record.copy_source = (struct span){NULL, 0}; /* as the service does */
+    d->record.copied_ns = 0;
     return describe(d, UPLOAD_PROPERTIES);
 }
 

@@ -6,6 +6,8 @@
 #include "blobapi/block_list.h"
 #include "blobapi/range.h"
 #include "blobapi/request.h"
+#include "blobapi/source.h"
+#include "blobapi/transfer.h"
 
 /* ---- what several share ---- */
 
@@ -93,6 +95,39 @@ struct put_block {
 };
 struct next put_block_start(struct op *op);
 
+/* What cache_stage came to. md5 NULL: none was asked for. */
+struct next put_block_answer(struct request *r, int err, const unsigned char *md5, uint64_t crc64);
+struct put_block_url {
+    struct request r;
+    struct source source;
+    struct transfer transfer;
+    struct hash_inputs want;
+    struct range_request range;
+    uint64_t crc64;
+    char id[BLOCK_ID_BYTES_MAX];
+    size_t id_len;
+};
+struct next put_block_url_start(struct op *op);
+void put_block_url_done(struct request *r);
+
+struct copy_blob { /* Copy Blob, Copy Blob From URL, Put Blob From URL */
+    struct request r;
+    struct source source;
+    struct transfer transfer;
+    struct refill refill;
+    struct piece all; /* for refill: the whole source */
+    struct hash_inputs want;
+    struct blob_record record;
+    struct content_inputs content;
+    const struct pair *metadata;
+    unsigned metadata_count;
+    bool properties; /* the source's go along */
+    bool by_reference;
+};
+struct next copy_start(struct op *op);
+void copy_done(struct request *r);
+struct next abort_copy_start(struct op *op);
+
 struct put_block_list {
     struct request r;
     struct hash_inputs want;
@@ -134,7 +169,7 @@ struct list_blobs {
     struct span prefix, delimiter, marker;
     struct span from; /* the next row that may appear; malloc'ed by the cache or in the arena */
     uint64_t max;
-    bool metadata, uncommitted;
+    bool metadata, uncommitted, copy;
     bool has_max;
     bool offline;
     unsigned rounds; /* to the cloud */

@@ -147,25 +147,36 @@ enum az_error content_inputs(struct request *r, bool with_plain, struct content_
     return AZ_OK;
 }
 
-enum az_error hash_inputs(struct request *r, struct hash_inputs *ret, struct span *culprit)
+static enum az_error hashes_of(struct request *r, struct span md5_name, struct span crc_name,
+                               struct hash_inputs *ret, struct span *culprit)
 {
-    struct span md5 = exchange_header(r->http, SPAN("content-md5"));
-    struct span crc = exchange_header(r->http, SPAN("x-ms-content-crc64"));
+    struct span md5 = exchange_header(r->http, md5_name), crc = exchange_header(r->http, crc_name);
     uint64_t little;
 
     if (md5.len && crc.len)
         return AZ_BOTH_CRC64_AND_MD5_HEADER_PRESENT;
-    *culprit = SPAN("Content-MD5");
+    *culprit = span_eq(md5_name, SPAN("content-md5")) ? SPAN("Content-MD5") : md5_name;
     ret->has_md5 = md5.len > 0;
     if (ret->has_md5 && !fixed_base64(md5, ret->md5, sizeof(ret->md5)))
         return AZ_INVALID_MD5;
-    *culprit = SPAN("x-ms-content-crc64");
+    *culprit = crc_name;
     ret->has_crc64 = crc.len > 0;
     if (ret->has_crc64 && !fixed_base64(crc, &little, sizeof(little)))
         return AZ_INVALID_HEADER_VALUE;
     if (ret->has_crc64)
         ret->crc64 = le64toh(little);
     return AZ_OK;
+}
+
+enum az_error hash_inputs(struct request *r, struct hash_inputs *ret, struct span *culprit)
+{
+    return hashes_of(r, SPAN("content-md5"), SPAN("x-ms-content-crc64"), ret, culprit);
+}
+
+enum az_error source_hash_inputs(struct request *r, struct hash_inputs *ret, struct span *culprit)
+{
+    return hashes_of(r, SPAN("x-ms-source-content-md5"), SPAN("x-ms-source-content-crc64"), ret,
+                     culprit);
 }
 
 /* Each would change what is stored or returned. */

@@ -25,6 +25,7 @@ enum {
     INCLUDE_METADATA,
     INCLUDE_UNCOMMITTED,
     INCLUDE_SNAPSHOTS,
+    INCLUDE_COPY,
 };
 static const struct span include_names[] = {
     SPAN("metadata"),
@@ -54,6 +55,7 @@ static enum az_error list_include(struct list_blobs *l, struct span *culprit)
         return AZ_INVALID_QUERY_PARAMETER_VALUE;
     l->metadata = include & 1u << INCLUDE_METADATA;
     l->uncommitted = include & 1u << INCLUDE_UNCOMMITTED;
+    l->copy = include & 1u << INCLUDE_COPY;
     return AZ_OK;
 }
 
@@ -181,6 +183,21 @@ static void row_type(struct emit *e, const struct blob_record *b)
                 "<AccessTierInferred>true</AccessTierInferred>");
 }
 
+static void row_copy(struct emit *e, const struct blob_record *b)
+{
+    EMIT(e, "<CopyId>");
+    emit_xml_header(e, b->copy_id);
+    EMIT(e, "</CopyId><CopyStatus>success</CopyStatus><CopySource>");
+    emit_xml_header(e, b->copy_source);
+    EMIT(e, "</CopySource><CopyProgress>");
+    emit_u64(e, b->length);
+    EMIT(e, "/");
+    emit_u64(e, b->length);
+    EMIT(e, "</CopyProgress><CopyCompletionTime>");
+    emit_date(e, b->copied_ns);
+    EMIT(e, "</CopyCompletionTime>");
+}
+
 static void row_blob(struct list_blobs *l, const struct list_row *row)
 {
     const struct blob_record *b = row->record;
@@ -197,8 +214,10 @@ static void row_blob(struct list_blobs *l, const struct list_row *row)
     EMIT(e, "</Etag>");
     row_content(e, b);
     row_type(e, b);
-    EMIT(e, "<LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState>"
-            "<ServerEncrypted>true</ServerEncrypted></Properties>");
+    EMIT(e, "<LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState>");
+    if (l->copy && b->copy_id.len)
+        row_copy(e, b);
+    EMIT(e, "<ServerEncrypted>true</ServerEncrypted></Properties>");
     if (l->metadata)
         list_emit_metadata(e, b->metadata, b->metadata_count);
     EMIT(e, "<OrMetadata /></Blob>");

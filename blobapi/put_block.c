@@ -46,12 +46,9 @@ static struct next block_received(struct op *op)
     return AWAIT(block_staged);
 }
 
-static struct next block_staged(struct op *op)
+struct next put_block_answer(struct request *r, int err, const unsigned char *md5, uint64_t crc64)
 {
-    struct put_block *p = PUT_BLOCK(op);
-    struct request *r = &p->r;
-
-    switch (op->done.err) {
+    switch (err) {
     case 0:
         break;
     case -EINVAL:
@@ -63,12 +60,20 @@ static struct next block_staged(struct op *op)
     case -ENOENT:
         return fail(r, AZ_CONTAINER_NOT_FOUND);
     default:
-        return fail_errno(r, op->done.err);
+        return fail_errno(r, err);
     }
-    if (p->receive.want.has_md5)
-        answer_base64(r, SPAN("Content-MD5"), span_from(p->receive.md5, 16));
+    if (md5)
+        answer_base64(r, SPAN("Content-MD5"), span_from(md5, 16));
     else
-        answer_crc64(r, p->receive.crc64);
+        answer_crc64(r, crc64);
     answer_add(r, SPAN("x-ms-request-server-encrypted"), SPAN("true"));
     return answer_empty(r, 201);
+}
+
+static struct next block_staged(struct op *op)
+{
+    struct put_block *p = PUT_BLOCK(op);
+    const unsigned char *md5 = p->receive.want.has_md5 ? p->receive.md5 : NULL;
+
+    return put_block_answer(&p->r, op->done.err, md5, p->receive.crc64);
 }

@@ -46,6 +46,11 @@ static struct range refill_next_run(struct refill *refill)
     return run;
 }
 
+static struct blob *refill_blob(const struct request *r)
+{
+    return r->refill->from ? r->refill->from : r->blob;
+}
+
 static struct next refill_run(struct op *op)
 {
     struct request *r = REQUEST(op);
@@ -55,7 +60,7 @@ static struct next refill_run(struct op *op)
     if (!refill->run.len)
         return change_again(r);
     refill->asks = 0;
-    refill->reader = cache_reader_open(r->blob, refill->run, READ_KEEP);
+    refill->reader = cache_reader_open(refill_blob(r), refill->run, READ_KEEP);
     return GO(refill_read);
 }
 
@@ -72,7 +77,7 @@ static struct next refill_failed(struct request *r, int err)
     refill_done(r);
     switch (err) {
     case -ESTALE: /* the cloud has another version by now: the list is judged on that one */
-        return change_ask_again(r);
+        return r->refill->from ? r->refill->changed : change_ask_again(r);
     case -ENOENT:
         return fail(r, AZ_CONTAINER_NOT_FOUND);
     case -ECANCELED:
@@ -94,7 +99,8 @@ static struct next refill_ask(struct request *r)
     refill->gap = gap;
     if (refill->asks++ == REFILL_ASKS_MAX)
         return refill_failed(r, -ENOSPC);
-    upstream_fill(r->api->conf.upstream, r->blob, (struct range){gap, end - gap}, &r->op.done);
+    upstream_fill(r->api->conf.upstream, refill_blob(r), (struct range){gap, end - gap},
+                  &r->op.done);
     return AWAIT(refill_asked);
 }
 
@@ -102,7 +108,7 @@ static struct next refill_have(struct op *op)
 {
     struct request *r = REQUEST(op);
 
-    if (op->done.err == -ENODATA && request_has_cloud(r))
+    if (op->done.err == -ENODATA && r->api->conf.upstream)
         return refill_ask(r);
     if (op->done.err)
         return refill_failed(r, op->done.err);

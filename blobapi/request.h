@@ -137,6 +137,8 @@ struct request {
     struct span culprit;            /* what no row fits for */
     struct span error_detail[3][2]; /* further elements of the error's XML */
     unsigned error_details;
+    int source_status; /* what a copy source would have answered; 0: the error is not its */
+    struct span source_code;
     struct emit *emit;     /* a body in buffers, given back by request_free */
     struct next emit_next; /* after emit_begin */
     struct iobuf *buf;     /* the one buffer being filled or awaited */
@@ -161,7 +163,9 @@ struct request {
         *ordered; /* within a container's change: its last ordered record, or NULL; the tx's */
     struct next change_after;
 
-    struct refill *refill; /* refill.c */
+    struct refill *refill;     /* refill.c */
+    struct source *source;     /* source.c */
+    struct transfer *transfer; /* transfer.c */
 
     /* receive.c */
     struct receive *receive;
@@ -175,6 +179,7 @@ struct request {
 struct blobapi {
     struct blobapi_conf conf;
     _Atomic unsigned waiting_for_space;
+    _Atomic unsigned transfers;        /* of large bodies, transfer.c */
     _Atomic uint64_t *silent_until_ns; /* per account, as in conf.accounts (find.c) */
 };
 /* The row for a method and target; NULL: *error (and for a query parameter or header, its name)
@@ -220,6 +225,8 @@ enum az_error metadata_inputs(struct request *r, const struct pair **ret, unsign
 enum az_error content_inputs(struct request *r, bool with_plain, struct content_inputs *ret,
                              struct span *culprit);
 enum az_error hash_inputs(struct request *r, struct hash_inputs *ret, struct span *culprit);
+/* Likewise of a copy source: x-ms-source-content-md5, -crc64. */
+enum az_error source_hash_inputs(struct request *r, struct hash_inputs *ret, struct span *culprit);
 /* Headers of features that are not served: silently leaving one out would be a wrong success. */
 enum az_error unserved_inputs(struct request *r, struct span *culprit);
 
@@ -253,6 +260,8 @@ enum az_error request_judge(const struct request *r, const struct blob *blob);
 
 /* ---- refill.c: bytes that a change needs and only the cloud has ---- */
 struct refill {
+    struct blob *from;   /* another version than r->blob, whose bytes are kept; the caller's */
+    struct next changed; /* and where to go when the cloud has another one by now */
     const struct piece *pieces; /* as tx_blocks left them: those with a length are absent */
     size_t count, at;
     unsigned rounds;

@@ -303,8 +303,12 @@ static void error_headers(struct request *r)
         answer_add(r, SPAN("Retry-After"), SPAN(RETRY_AFTER));
     if (r->error == AZ_INVALID_RANGE && r->blob)
         answer_add_text(r, SPAN("Content-Range"), "bytes */%" PRIu64, blob_record(r->blob)->length);
-    if (az_status(r->error) == 401)
+    if (r->source_status) {
+        answer_u64(r, SPAN("x-ms-copy-source-status-code"), (uint64_t)r->source_status);
+        answer_add(r, SPAN("x-ms-copy-source-error-code"), r->source_code);
+    } else if (az_status(r->error) == 401) {
         answer_add(r, SPAN("WWW-Authenticate"), AUTH_CHALLENGE);
+    }
 }
 
 static struct next respond_error_body(struct op *op)

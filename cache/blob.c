@@ -27,7 +27,8 @@ static size_t record_bytes(const struct blob_record *r)
 {
     size_t bytes = r->content_type.len + r->content_encoding.len + r->content_language.len +
                    r->content_disposition.len + r->cache_control.len + r->content_md5.len +
-                   r->cloud_etag.len + r->metadata_count * sizeof(struct pair);
+                   r->cloud_etag.len + r->copy_id.len + r->copy_source.len +
+                   r->metadata_count * sizeof(struct pair);
 
     for (unsigned i = 0; i < r->metadata_count; i++)
         bytes += r->metadata[i].name.len + r->metadata[i].value.len;
@@ -46,6 +47,8 @@ static void record_copy(struct copier *copier, struct pair *pairs, const struct 
     ret->cache_control = copy_span(copier, from->cache_control);
     ret->content_md5 = copy_span(copier, from->content_md5);
     ret->cloud_etag = copy_span(copier, from->cloud_etag);
+    ret->copy_id = copy_span(copier, from->copy_id);
+    ret->copy_source = copy_span(copier, from->copy_source);
     for (unsigned i = 0; i < from->metadata_count; i++)
         pairs[i] = (struct pair){copy_span(copier, from->metadata[i].name),
                                  copy_span(copier, from->metadata[i].value)};
@@ -86,6 +89,7 @@ struct blob *blob_new(struct cache *cache, const struct blob_parts *parts)
     blob->cache = cache;
     blob->state = parts->state;
     blob->manifest = parts->manifest;
+    blob->lineage = parts->lineage;
     blob->located = parts->located;
     blob->confirmed = parts->confirmed;
     blob->name =
@@ -108,11 +112,11 @@ struct blob *blob_new(struct cache *cache, const struct blob_parts *parts)
 }
 
 /* A version that was only described anew has the body of the one before it. */
-static struct span blob_body_etag(const struct blob *blob)
+struct span blob_body_etag(const struct blob *blob)
 {
     struct span etag = blob->record.cloud_etag;
 
-    return !blob->located ? (struct span){0} : etag.len ? etag : blob->body_etag;
+    return etag.len ? etag : blob->body_etag;
 }
 
 struct blob *blob_with_record(const struct blob *blob, const struct blob_record *record)
@@ -125,6 +129,7 @@ struct blob *blob_with_record(const struct blob *blob, const struct blob_record 
                                      .state = blob->state,
                                      .record = record,
                                      .manifest = blob->manifest,
+                                     .lineage = blob->lineage,
                                      .located = blob->located,
                                      .confirmed = blob->confirmed,
                                      .body_etag = blob_body_etag(blob),
@@ -235,9 +240,10 @@ int blob_load(struct cache *cache, const struct index_view *view, uint64_t conta
                                .state = row.state,
                                .record = &row.record,
                                .manifest = row.manifest,
+                               .lineage = row.lineage,
                                .located = row.located,
                                .confirmed = row.confirmed,
-                               .body_etag = row.located ? row.body_etag : SPAN(""),
+                               .body_etag = row.body_etag,
                                .pieces = loading.pieces,
                                .piece_count = loading.count,
                                .unknown = row.unknown,
@@ -264,8 +270,6 @@ static void locate(const struct blob *blob, struct blob_row *row)
 
     row->object = object->id;
     row->object_state = blob->body_etag.len ? OBJECT_CLEAN : blob_object_state(&blob->record);
-    if (!blob->record.cloud_etag.len)
-        row->body_etag = blob->body_etag;
     if (!object_placed(object, &row->extent))
         row->extent = (struct extent){.length = (uint32_t)blob->record.length};
 }
@@ -276,11 +280,14 @@ void blob_row_of(const struct blob *blob, struct row_bytes *ret)
         .state = blob->state,
         .record = blob->record,
         .manifest = blob->manifest,
+        .lineage = blob->lineage,
         .located = blob->located,
         .confirmed = blob->confirmed,
         .unknown = blob->unknown,
     };
 
+    if (!blob->record.cloud_etag.len)
+        row.body_etag = blob->body_etag;
     if (blob->located)
         locate(blob, &row);
     blob_row_encode(ret, &row);
@@ -289,6 +296,15 @@ void blob_row_of(const struct blob *blob, struct row_bytes *ret)
 bool blob_is_there(const struct blob *blob)
 {
     return blob && (blob->state == BLOB_LIVE || blob->state == BLOB_CLOUD);
+}
+
+uint64_t blob_lineage(const struct blob *blob)
+{
+    if (blob->state != BLOB_LIVE)
+        return 0;
+    if (blob->lineage || blob->manifest)
+        return blob->lineage ? blob->lineage : blob->manifest;
+    return blob->record.etag; /* an empty one; no manifest looks like that */
 }
 
 bool blob_same_content(const struct blob *a, const struct blob *b)

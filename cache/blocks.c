@@ -244,6 +244,79 @@ void tx_blocks(struct tx *tx, const struct block_ref *blocks, size_t n, struct p
     worker_run(tx->cache->workers, resolve_all, r, done);
 }
 
+/* ---- a copy by reference ---- */
+
+/* One change restates the extents of each object it makes dirty again: what one Put Blob can bring
+ * fits, a larger body that was learned from the cloud does not. */
+#define SHARED_EXTENTS_MAX 1400
+
+bool blob_is_shared(const struct blob *blob)
+{
+    for (size_t i = 0; i < blob->piece_count; i++)
+        if (blob->pieces[i].object->cell_count > SHARED_EXTENTS_MAX)
+            return false;
+    return !blob->located;
+}
+
+void tx_copied(struct tx *tx, const struct blob *source)
+{
+    assert(tx->what == TX_PUT);
+    tx->blob->lineage = blob_lineage(source);
+}
+
+struct copying {
+    struct tx *tx;
+    struct blob_record *record;
+    struct blob *source; /* the caller's reference */
+};
+
+static void copy_put(const struct copying *c, const struct committed *ids)
+{
+    const struct blob *source = c->source;
+    struct piece *pieces = xmalloc(source->piece_count * sizeof(*pieces));
+    struct block_ref *blocks = ids->count ? xcalloc(ids->count, sizeof(*blocks)) : NULL;
+
+    for (size_t i = 0; i < source->piece_count; i++) {
+        pieces[i] = source->pieces[i];
+        object_ref(pieces[i].object);
+    }
+    for (size_t i = 0; i < ids->count; i++)
+        blocks[i] = (struct block_ref){BLOCK_COMMITTED, ids->ids[i]};
+    tx_put(c->tx, c->record, pieces, source->piece_count, blocks, true);
+    c->tx->reuses = source->piece_count > 0;
+    tx_copied(c->tx, source);
+    free(blocks);
+    free(pieces);
+}
+
+static int copy_all(void *arg) /* worker */
+{
+    struct copying *c = arg;
+    _cleanup_(committed_done) struct committed ids = {0};
+    uint64_t devices = 0;
+    int err;
+
+    for (size_t i = 0; i < c->source->piece_count; i++)
+        if (!object_whole(c->source->pieces[i].object, &devices))
+            return -ENODATA;
+    err = committed_of(c->tx->cache, c->source, &ids);
+    if (!err)
+        copy_put(c, &ids);
+    return err;
+}
+
+void tx_copy(struct tx *tx, struct blob_record *record, struct blob *source,
+             struct completion *done)
+{
+    struct copying *c = xmalloc(sizeof(*c));
+
+    assert(blob_is_shared(source));
+    free(tx->resolving);
+    tx->resolving = c; /* the tx's: a full queue of the workers never calls copy_all */
+    *c = (struct copying){tx, record, source};
+    worker_run(tx->cache->workers, copy_all, c, done);
+}
+
 /* ---- Get Block List ---- */
 
 int cache_list_blocks(struct cache *cache, const struct name *name, struct blob *blob,

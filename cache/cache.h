@@ -65,6 +65,9 @@ struct blob_record {
     struct span cloud_etag; /* quoted text as the cloud gave it; empty: not in the cloud yet */
     int64_t cloud_modified_ns;
     int64_t checked_ns; /* wall time of the request that last validated it; 0 never */
+    /* The copy that made it, until its content or its headers are written again; empty, 0: none. */
+    struct span copy_id, copy_source; /* the source's URL without its query */
+    int64_t copied_ns;
 };
 /* Local ETags live where Azure mints none: 0x1 and 15 hex digits (Azure: 0x8D...). */
 #define ETAG_FMT "\"0x%016" PRIX64 "\""
@@ -237,6 +240,16 @@ void tx_blocks(struct tx *tx, const struct block_ref *blocks, size_t n, struct p
  * Blob and copies; drop_staged: what is uncommitted goes. The record is copied. */
 void tx_put(struct tx *tx, struct blob_record *record, const struct piece *pieces, size_t n,
             const struct block_ref *blocks, bool drop_staged);
+/* Puts a version that has the content of `source`, any name's: its objects by reference and the
+ * client's block ids beside them. A body located by its record is never shared: the caller writes
+ * its bytes anew, tx_put, tx_copied. -ENODATA: bytes of it are absent: roll back, READ_KEEP the
+ * source, begin again. Blocks on a worker; the record is the tx's until done. */
+void tx_copy(struct tx *tx, struct blob_record *record, struct blob *source,
+             struct completion *done);
+bool blob_is_shared(const struct blob *blob); /* its content can be copied by reference */
+/* After a tx_put of the source's bytes: what the cloud has of the source is deleted or overwritten
+ * there after this version has arrived (tx_copy says so itself). */
+void tx_copied(struct tx *tx, const struct blob *source);
 /* New properties or metadata, same content. */
 void tx_describe(struct tx *tx, struct blob_record *record);
 void tx_delete(struct tx *tx); /* tombstone until the cloud has confirmed; staged blocks go too */

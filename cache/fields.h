@@ -54,6 +54,11 @@ enum tag {
     TAG_NAME,
     TAG_ENDPOINT,
     TAG_BODY_ETAG,
+    TAG_LINEAGE = 90,
+    TAG_COPY_ID,
+    TAG_COPY_SOURCE,
+    TAG_COPIED,
+    TAG_REMOVES,
 };
 
 /* ---- writing ---- */

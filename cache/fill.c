@@ -12,6 +12,7 @@
 #include "base/crc64.h"
 #include "base/log.h"
 #include "cache/metrics.h"
+#include "cache/names.h"
 
 #define FILL_WAKE_BYTES KIB(256)
 #define FILL_WAKE_NS    NS_PER_MS
@@ -141,7 +142,22 @@ static uint64_t run_length(const struct object *object, uint64_t at, uint64_t en
     return next - at;
 }
 
-static struct fill *fill_new(struct object *object, uint64_t start, uint64_t length)
+/* Where it is fetched from: the name that is read, if the cloud has the content under it, whatever
+ * other name of the same objects was confirmed last (a copy, which may be gone by now). */
+static struct object_origin source_for(struct blob *blob, const struct piece *piece,
+                                       uint64_t piece_start)
+{
+    struct object_origin own = {.container = blob->name.container,
+                                .blob = blob->name.blob,
+                                .etag = blob_body_etag(blob),
+                                .offset = piece_start};
+    bool whole = !piece->offset && piece->length == object_length(piece->object);
+
+    return own.etag.len && whole ? own : piece->object->origin;
+}
+
+static struct fill *fill_new(struct object *object, uint64_t start, uint64_t length,
+                             const struct object_origin *origin)
 {
     struct fill *fill = xcalloc(1, sizeof(*fill));
 
@@ -150,7 +166,7 @@ static struct fill *fill_new(struct object *object, uint64_t start, uint64_t len
     fill->index = (uint32_t)(start / EXTENT_BYTES_MAX);
     fill->start = start;
     fill->length = length;
-    fill->origin = origin_copy(&object->origin);
+    fill->origin = origin_copy(origin);
     fill->class = length > UNIT_BYTES ? IOBUF_512K : IOBUF_64K;
     fill->buf_count =
         (unsigned)((length + IOBUF_BYTES(fill->class) - 1) / IOBUF_BYTES(fill->class));
@@ -180,6 +196,7 @@ int cache_fill_begin(struct blob *blob, struct range want, struct fill **ret)
 {
     uint64_t piece_start, at, end, max;
     const struct piece *piece = blob_piece_at(blob, want.start, &piece_start);
+    struct object_origin origin;
     struct object *object;
     struct fill *fill;
 
@@ -198,7 +215,8 @@ int cache_fill_begin(struct blob *blob, struct range want, struct fill **ret)
         pthread_mutex_unlock(&object->lock);
         return err;
     }
-    fill = fill_new(object, at, MIN(run_length(object, at, end), max));
+    origin = source_for(blob, piece, piece_start);
+    fill = fill_new(object, at, MIN(run_length(object, at, end), max), &origin);
     pthread_mutex_unlock(&object->lock);
     fill->shift = (int64_t)piece_start - (int64_t)piece->offset;
     filler_ask(filler_of(fill), fill);

@@ -71,15 +71,17 @@ struct blob {
     struct name name;          /* owned */
     struct blob_record record; /* spans owned */
     uint64_t manifest;         /* names the content; 0: empty, or never opened */
+    uint64_t lineage;          /* of a copy: the manifest it comes from in the end; else 0 */
     struct piece *pieces;      /* resident list; a reference each */
     size_t piece_count;
     uint8_t state; /* enum blob_state */
     bool located, confirmed;
-    struct span body_etag; /* where a located body came from, if the record has no cloud ETag */
-    struct span *ids;      /* block ids beside the pieces; NULL: not in memory, see the manifest */
-    struct span unknown;   /* fields of a newer version */
-    void *memory;          /* what the spans point into */
-    size_t bytes;          /* of memory, all told, its objects included */
+    struct span
+        body_etag;       /* the cloud's of this content, if the record has none: described since */
+    struct span *ids;    /* block ids beside the pieces; NULL: not in memory, see the manifest */
+    struct span unknown; /* fields of a newer version */
+    void *memory;        /* what the spans point into */
+    size_t bytes;        /* of memory, all told, its objects included */
     uint64_t hash;
     struct blob *hash_next, *ring_next, *ring_prev; /* the shard's */
     _Atomic bool used;                              /* since the shard's hand last passed */

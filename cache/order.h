@@ -62,7 +62,7 @@ struct tx {
     _Atomic unsigned refs;  /* once committed: the committer's and the submitter's */
     struct completion *done;
     struct change *change;
-    struct resolving *resolving; /* blocks.c */
+    void *resolving; /* blocks.c: what its worker is given */
 };
 #define CONTAINER_NAMES                                                                            \
     UINT64_MAX /* no container has this id: names of containers are ordered under it */

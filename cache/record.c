@@ -104,6 +104,10 @@ void blob_row_encode(struct row_bytes *ret, const struct blob_row *row)
         field_located(ret, row);
     field_u64(ret, TAG_CONFIRMED, row->confirmed);
     field_span(ret, TAG_BODY_ETAG, row->body_etag);
+    field_time(ret, TAG_LINEAGE, (int64_t)row->lineage);
+    field_span(ret, TAG_COPY_ID, r->copy_id);
+    field_span(ret, TAG_COPY_SOURCE, r->copy_source);
+    field_time(ret, TAG_COPIED, r->copied_ns);
     row_add(ret, row->unknown.base, row->unknown.len);
 }
 
@@ -164,6 +168,14 @@ static int decode_blob_field(const struct fields *f, struct blob_row *row, struc
         return as_bool(f->value, &row->confirmed);
     case TAG_BODY_ETAG:
         return as_span(f->value, &row->body_etag);
+    case TAG_LINEAGE:
+        return as_fixed(f->value, &row->lineage);
+    case TAG_COPY_ID:
+        return as_span(f->value, &r->copy_id);
+    case TAG_COPY_SOURCE:
+        return as_span(f->value, &r->copy_source);
+    case TAG_COPIED:
+        return as_time(f->value, &r->copied_ns);
     default:
         return -ENOENT;
     }
@@ -176,6 +188,7 @@ int blob_row_decode(struct span value, struct blob_row *ret, struct row_space *s
     memset(ret, 0, offsetof(struct blob_row, extent));
     ret->object_state = OBJECT_CLEAN;
     ret->confirmed = false;
+    ret->lineage = 0;
     ret->body_etag = (struct span){NULL, 0};
     ret->unknown = (struct span){NULL, 0};
     DECODE_FIELDS(value, ret, decode_blob_field(&f, ret, space));

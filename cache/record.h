@@ -54,9 +54,9 @@ struct blob_row {
     struct object_id object;
     struct extent extent;           /* of a located body: one unit; else not set */
     enum object_state object_state; /* likewise */
-    struct span
-        body_etag;  /* likewise: the cloud's where the body is from, if the record has none */
-    bool confirmed; /* tombstone: the cloud has deleted it too */
+    struct span body_etag;          /* the cloud's where the body is from, if the record has none */
+    bool confirmed;                 /* tombstone: the cloud has deleted it too */
+    uint64_t lineage; /* manifest of the content it was copied from in the end; 0: no copy */
     struct span unknown;
 };
 void key_blob(struct row_bytes *ret, uint64_t container, struct span blob);
@@ -134,6 +134,8 @@ struct upload_row {
     struct span container_name, blob;
     uint64_t etag;    /* of the version (blobs or versions row); container: its etag */
     uint64_t content; /* the version's manifest */
+    uint64_t lineage; /* that of a copy; 0: it is none */
+    uint64_t removes; /* lineage of what it deletes or overwrites in the cloud; 0: nothing known */
     uint64_t batch;   /* order = safe: of its scope */
     enum upload_base base;
     struct span base_etag;

@@ -248,6 +248,8 @@ void upload_row_encode(struct row_bytes *ret, const struct upload_row *row)
     field_span(ret, TAG_BASE_ETAG, row->base_etag);
     field_time(ret, TAG_QUEUED, row->queued_ns);
     field_span(ret, TAG_HELD, row->held);
+    field_time(ret, TAG_LINEAGE, (int64_t)row->lineage);
+    field_time(ret, TAG_REMOVES, (int64_t)row->removes);
     row_add(ret, row->unknown.base, row->unknown.len);
 }
 
@@ -280,6 +282,10 @@ static int decode_upload_field(const struct fields *f, struct upload_row *row)
         return as_time(f->value, &row->queued_ns);
     case TAG_HELD:
         return as_span(f->value, &row->held);
+    case TAG_LINEAGE:
+        return as_fixed(f->value, &row->lineage);
+    case TAG_REMOVES:
+        return as_fixed(f->value, &row->removes);
     default:
         return -ENOENT;
     }

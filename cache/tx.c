@@ -192,6 +192,7 @@ void tx_put(struct tx *tx, struct blob_record *record, const struct piece *piece
                                        .state = BLOB_LIVE,
                                        .record = record,
                                        .manifest = n ? cache_tick(tx->cache) : 0,
+                                       .lineage = tx->reuses ? blob_lineage(tx->current) : 0,
                                        .located = can_locate(pieces, n, blocks),
                                        .pieces = pieces,
                                        .piece_count = n,
@@ -230,6 +231,8 @@ void tx_describe(struct tx *tx, struct blob_record *record)
     record->length = content->record.length;
     tx->what = TX_DESCRIBE;
     tx->blob = blob_with_record(content, record);
+    if (!tx->blob->manifest) /* an empty one is known by its first ETag */
+        tx->blob->lineage = blob_lineage(content);
     blob_unref(content);
 }
 

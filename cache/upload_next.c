@@ -4,7 +4,8 @@
  * deletes); a phase begins when nothing of an earlier one is left, in whatever state. New blobs of
  * the open batch go at once. When the frozen batch is empty the open one freezes (U4). Of one name
  * only the oldest entry may go (U2); a blob waits for the create of its container, the delete of a
- * container for what is in flight to it (U5). Upstream's threads and workers. */
+ * container for what is in flight to it (U5); what takes content away waits for copies of it
+ * (U9, upload_lineage.c). Upstream's threads and workers. */
 #include "cache/upload_queue.h"
 
 #include "base/failpoint.h"
@@ -79,12 +80,15 @@ static bool create_pending(const struct uploads *uploads, uint64_t container)
 
 static struct upload_entry *ready_of_line(struct uploads *uploads, struct upload_line *line)
 {
-    struct upload_entry *next;
+    struct upload_entry *next, *awaited;
     unsigned looked = 0;
 
     for (struct upload_entry *at = line->head; at && looked < LOOK_MAX; at = next, looked++) {
         next = at->line_next;
-        if (uploads->creates && create_pending(uploads, at->row.container)) {
+        if ((awaited = upload_awaited(uploads, at))) {
+            line_remove(at);
+            line_add(&awaited->waiters, at);
+        } else if (uploads->creates && create_pending(uploads, at->row.container)) {
             line_remove(at);
             line_add(&uploads->blocked, at);
         } else if (at->durable) {
@@ -130,10 +134,12 @@ static bool flying_to(const struct uploads *uploads, uint64_t container)
     return false;
 }
 
-static struct upload_entry *ready_container(const struct uploads *uploads, uint32_t account)
+/* `late`: also a delete that copies elsewhere should come before. */
+static struct upload_entry *ready_container(const struct uploads *uploads, uint32_t account,
+                                            bool late)
 {
     for (struct upload_entry *at = uploads->containers.head; at; at = at->line_next)
-        if (at->row.account == account && at->durable &&
+        if (at->row.account == account && at->durable && (late || !upload_awaited(uploads, at)) &&
             !(at->row.kind == UPLOAD_CONTAINER_DELETE && flying_to(uploads, at->row.container)))
             return at;
     return NULL;
@@ -163,6 +169,29 @@ static struct upload_entry *ready_of_account(struct uploads *uploads, uint32_t a
     return NULL;
 }
 
+/* A container's delete that waits for a copy, and the copy for a phase in which something waits for
+ * a new container of the deleted one's name: nobody moves any more, the delete goes first. Not
+ * while anything can still end, and not for a copy of another account, whose turns are not known
+ * here. */
+static bool in_a_circle(const struct uploads *uploads, uint32_t account)
+{
+    for (const struct upload_entry *at = uploads->copies; at; at = at->copy.next)
+        if (at->row.account != account)
+            return false;
+    for (unsigned i = 0; i < UPLOAD_BUCKETS; i++)
+        for (const struct upload_entry *at = uploads->names[i]; at; at = at->hash_next)
+            if (at->row.account == account && (at->state != UPLOAD_WAITING || !at->durable))
+                return false;
+    return true;
+}
+
+static struct upload_entry *late_container(const struct uploads *uploads, uint32_t account)
+{
+    struct upload_entry *entry = uploads->copies ? ready_container(uploads, account, true) : NULL;
+
+    return entry && in_a_circle(uploads, account) ? entry : NULL;
+}
+
 static struct upload_entry *take_ready(struct uploads *uploads, uint32_t account,
                                        uint64_t *retry_ns)
 {
@@ -170,9 +199,11 @@ static struct upload_entry *take_ready(struct uploads *uploads, uint32_t account
 
     *retry_ns = UINT64_MAX;
     delayed_back(uploads, account, retry_ns);
-    entry = ready_container(uploads, account);
+    entry = ready_container(uploads, account, false);
     if (!entry)
         entry = ready_of_account(uploads, account);
+    if (!entry)
+        entry = late_container(uploads, account);
     if (!entry)
         return NULL;
     line_remove(entry);

@@ -7,10 +7,6 @@
 
 #define UPLOAD_BUCKETS 65536
 
-struct upload_line {
-    struct upload_entry *head, **tail;
-};
-
 /* One contract line of one account: order = safe is kept within. Two batches live at a time, frozen
  * and frozen + 1; places in the arrays go by the batch's last bit. */
 struct upload_scope {
@@ -30,6 +26,9 @@ struct uploads {
     struct upload_line delayed;
     struct upload_line blocked;   /* of containers whose create is still to be confirmed */
     struct upload_entry *creates; /* of containers, in any state */
+    /* by lineage, in any state: those that bring content of it, those that take it away */
+    struct upload_entry *brings[UPLOAD_BUCKETS], *removes[UPLOAD_BUCKETS];
+    struct upload_entry *copies; /* newest first */
     unsigned count;
     uint64_t *stale; /* seqs of rows found at start that came to nothing */
     size_t stale_count;
@@ -42,6 +41,15 @@ void line_add(struct upload_line *line, struct upload_entry *entry);
 void line_remove(struct upload_entry *entry);
 struct upload_scope *upload_scope(struct uploads *uploads, uint32_t account,
                                   const struct contract *contract);
+/* upload_lineage.c. In commit order: the entry that this one has to wait for, since it brings
+ * elsewhere what this one takes away in the cloud; NULL: none (U9). */
+struct upload_entry *upload_awaited(const struct uploads *uploads,
+                                    const struct upload_entry *entry);
+/* Is there one that waits for it? Then it stays what it is. */
+bool upload_is_awaited(const struct uploads *uploads, const struct upload_entry *entry);
+void upload_lineage_enter(struct uploads *uploads, struct upload_entry *entry);
+void upload_lineage_leave(struct uploads *uploads, struct upload_entry *entry);
+
 bool upload_of_container(const struct upload_entry *entry);
 struct upload_line *upload_line_of(struct uploads *uploads, const struct upload_entry *entry);
 bool upload_is_open(const struct upload_scope *scope, const struct upload_entry *entry);

@@ -188,6 +188,7 @@ void upload_enter(struct uploads *uploads, struct upload_entry *entry)
         if (entry->name_next->state == UPLOAD_WAITING)
             line_remove(entry->name_next);
     }
+    upload_lineage_enter(uploads, entry);
     upload_stand(uploads, entry);
 }
 
@@ -211,6 +212,7 @@ void upload_leave(struct uploads *uploads, struct upload_entry *entry)
     entry->queued = false;
     if (entry->row.kind == UPLOAD_CONTAINER_CREATE)
         create_left(uploads, entry);
+    upload_lineage_leave(uploads, entry);
     name_remove(uploads, entry);
     count(uploads, entry, -1);
     line_remove(entry);
@@ -281,9 +283,11 @@ void upload_delete_row(struct change *change, const struct upload_entry *entry)
 
 /* ---- phases ---- */
 
-static enum upload_phase own_phase(const struct upload_entry *entry)
+/* What waits for another entry stands in the last phase: no other phase of the batch waits for it,
+ * so that waiting never goes round in a circle (U9). */
+static enum upload_phase own_phase(const struct uploads *uploads, const struct upload_entry *entry)
 {
-    if (entry->row.kind == UPLOAD_DELETE)
+    if (entry->row.kind == UPLOAD_DELETE || upload_awaited(uploads, entry))
         return PHASE_DELETE;
     if (contract_is_marker(entry->contract, entry->row.blob))
         return PHASE_MARKER;
@@ -300,7 +304,7 @@ void upload_set_phase(struct uploads *uploads, struct upload_entry *entry)
     entry->phase = PHASE_NEW;
     if (upload_of_container(entry) || entry->contract->order == ORDER_LATEST_WINS)
         return;
-    entry->phase = own_phase(entry);
+    entry->phase = own_phase(uploads, entry);
     oldest = *name_slot(uploads, entry->hash, entry->row.container, entry->row.blob);
     for (struct upload_entry *at = oldest; at; at = at->name_next) {
         bool stood = at->line_at;
@@ -336,7 +340,7 @@ static bool replaceable(struct uploads *uploads, const struct upload_entry *entr
 
     if (entry->tried || entry->state != UPLOAD_WAITING || upload_of_container(entry) ||
         entry->contract != tx->upload.contract || !tx->current ||
-        entry->row.etag != tx->current->record.etag)
+        entry->row.etag != tx->current->record.etag || upload_is_awaited(uploads, entry))
         return false;
     if (entry->contract->order == ORDER_SAFE && !upload_is_open(scope, entry))
         return false;
@@ -367,6 +371,14 @@ static void base_of_current(const struct tx *tx, struct upload_row *row)
     }
 }
 
+/* What the cloud has no more under the name once this has arrived. */
+static uint64_t lineage_removed(const struct tx *tx, enum upload_kind kind)
+{
+    bool takes = kind == UPLOAD_CONTENT || kind == UPLOAD_DELETE;
+
+    return takes && tx->current ? blob_lineage(tx->current) : 0;
+}
+
 static struct upload_row row_of_tx(const struct tx *tx)
 {
     struct upload_row row = {
@@ -380,6 +392,7 @@ static struct upload_row row_of_tx(const struct tx *tx)
         row.blob = tx->name;
         row.etag = tx->blob->record.etag;
         row.content = tx->blob->manifest;
+        row.lineage = tx->blob->lineage;
     } else {
         row.container = tx->described->record.id;
         row.account = tx->account;
@@ -496,11 +509,13 @@ static int order_blob(struct tx *tx, struct change *change)
         return -ENOENT;
     row.account = in->record.account;
     row.container_name = in->record.name;
+    row.removes = lineage_removed(tx, row.kind);
     if (newest && replaceable(uploads, newest, tx)) {
         if (same_content_kind(row.kind) && newest->row.kind == UPLOAD_CONTENT)
             row.kind = UPLOAD_CONTENT;
         row.base = newest->row.base;
         row.base_etag = newest->row.base_etag;
+        row.removes = newest->row.removes; /* what that one was to take away is there still */
         take_replaced(tx, change, newest);
         if (row.kind == UPLOAD_DELETE && row.base == ROW_BASE_ABSENT)
             tx->cancelled = true;

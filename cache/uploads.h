@@ -8,12 +8,19 @@
 #include "cache/record.h"
 
 #define UPLOADS_MAX                                                                                \
-    (4u << 20) /* entries: about 300 bytes of memory each. More: changes get -ENOSPC */
+    (4u << 20) /* entries: about 400 bytes of memory each. More: changes get -ENOSPC */
 
 /* Phases of a batch in order = safe; containers stand outside of batches. */
 enum upload_phase { PHASE_NEW, PHASE_OVERWRITE, PHASE_MARKER, PHASE_DELETE, PHASES };
 
-struct upload_line;
+struct upload_line {
+    struct upload_entry *head, **tail;
+};
+
+/* A place in a doubly linked list. */
+struct upload_link {
+    struct upload_entry *next, **at; /* at NULL: in none */
+};
 
 struct upload_entry {
     uint64_t seq;
@@ -34,6 +41,9 @@ struct upload_entry {
     struct upload_entry *name_next, *name_prev; /* older to newer entries of the name */
     struct upload_entry *hash_next;             /* heads of names (oldest entries) */
     struct upload_entry *create_next;
+    struct upload_link brings, removes; /* by the lineage it brings and takes away */
+    struct upload_link copy;            /* of uploads->copies */
+    struct upload_line waiters;         /* those that may not go before this one has arrived (U9) */
     struct upload_entry *replaced_next; /* in tx->replaced */
     char *base_etag;                    /* owned, when set after it was made */
     char *held;

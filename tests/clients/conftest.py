@@ -9,6 +9,9 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 from support.box import ACCOUNT, KEY, Azurite, Box  # noqa: E402
 
 
+SECOND = "secondaccount"  # local, on the same box
+
+
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory):
     azurite = Azurite(tmp_path_factory.mktemp("azurite")).start()
@@ -19,6 +22,7 @@ def cloud(tmp_path_factory):
 @pytest.fixture(scope="session")
 def box(tmp_path_factory, cloud):
     box = Box(tmp_path_factory.mktemp("box"), cloud=cloud.endpoint, size="3GiB", memory="512MiB",
+              top=f'account "{SECOND}" {{ key = "{KEY}" contract "*" {{ write = local }} }}',
               account='aliases = { "acct.blob.cache.test" }').start()
     yield box
     code = box.stop()
@@ -52,3 +56,13 @@ def sas():
     return generate_account_sas(ACCOUNT, KEY, ResourceTypes(service=True, container=True, object=True),
                                 AccountSasPermissions(read=True, write=True, delete=True, list=True, add=True,
                                                       create=True), datetime.utcnow() + timedelta(days=1))
+
+
+@pytest.fixture
+def second(box):
+    """The other account's service and a container's name in it."""
+    from azure.storage.blob import BlobServiceClient
+    service = BlobServiceClient(box.endpoint.replace(ACCOUNT, SECOND), credential={"account_name": SECOND, "account_key": KEY})
+    name = "s" + uuid.uuid4().hex[:12]
+    service.create_container(name)
+    return service, name

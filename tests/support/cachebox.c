@@ -418,6 +418,50 @@ int box_put(struct cachebox *box, uint32_t account, const char *container, uint6
     return box_put_bytes(box, account, container, id, blob, text, strlen(text), etag);
 }
 
+static void copy_bytes(struct cachebox *box, struct tx *tx, struct blob_record *record,
+                       struct blob *source)
+{
+    struct piece piece = {0};
+    size_t len;
+    int err;
+    char *bytes = box_read(box, source, &len, &err);
+
+    assert(!err);
+    piece.object = box_object(box, bytes, len);
+    piece.length = len;
+    tx_put(tx, record, &piece, 1, NULL, true);
+    tx_copied(tx, source);
+    free(bytes);
+}
+
+int box_copy(struct cachebox *box, struct blob *source, uint32_t account, const char *container,
+             uint64_t id, const char *blob)
+{
+    struct blob_record record = *blob_record(source);
+    struct name name = box_name(id, blob);
+    struct tx *tx;
+    int err;
+
+    record.created_ns = 0;
+    cache_begin(box->cache, &name, &tx, box_done(box));
+    if ((err = box_wait(box)))
+        return err;
+    if (blob_is_shared(source)) {
+        tx_copy(tx, &record, source, box_done(box));
+        err = box_wait(box);
+    } else {
+        copy_bytes(box, tx, &record, source);
+    }
+    if (err) {
+        cache_rollback(tx, box_done(box));
+        (void)box_wait(box);
+        return err;
+    }
+    upload_if_back(tx, UPLOAD_CONTENT, account, container, blob);
+    cache_commit(tx, box_done(box));
+    return box_wait(box);
+}
+
 int box_delete(struct cachebox *box, uint32_t account, const char *container, uint64_t id,
                const char *blob)
 {

@@ -73,6 +73,9 @@ int box_put_bytes(struct cachebox *box, uint32_t account, const char *container,
                   const char *blob, const void *base, size_t len, uint64_t *etag);
 int box_delete(struct cachebox *box, uint32_t account, const char *container, uint64_t id,
                const char *blob);
+/* Copy Blob, as blobapi does it: by reference where it can. -ENODATA: bytes of it are absent. */
+int box_copy(struct cachebox *box, struct blob *source, uint32_t account, const char *container,
+             uint64_t id, const char *blob);
 int box_lookup(struct cachebox *box, uint64_t id, const char *blob, struct blob **ret);
 /* Bytes of a version, malloc'ed; NULL: reading failed with *err. */
 char *box_read(struct cachebox *box, struct blob *blob, size_t *len, int *err);

@@ -312,9 +312,73 @@ static void test_refill__a_silent_cloud_is_an_answer_and_holds_nobody(void **sta
     assert_got(cloud.content);
 }
 
+/* Copy Blob of what is partly in the cloud only: fetched once, then the new name needs no cloud, a
+ * crash after its 202 included. The old one's delete waits for it. */
+static void test_copy__of_a_partly_resident_blob_is_whole(void **state)
+{
+    struct span a = pattern(A_BYTES, 1), b = pattern(B_BYTES, 2), c = pattern(C_BYTES, 3);
+    struct span source = SPAN("x-ms-copy-source: http://cloud.box.test/ctr/b?"), sas;
+    struct cachebox *before;
+    struct upload *upload;
+    uint64_t retry_ns;
+    const char *header;
+
+    put_blob(a, b, c);
+    evict(0, 1);
+    evict(1, 0);
+    sas = fake_sas(box.arena, SPAN("cloud"), SPAN("secret"), "r");
+    header = arena_printf(box.arena, "%.*s%.*s\n", SPAN_FMT(source), SPAN_FMT(sas)).base;
+    assert_int_equal(ask("PUT", "new", header, SPAN("")), 202);
+    assert_int_equal(cloud.sent, A_BYTES - EXTENT_BYTES_MAX + B_BYTES); /* each byte once */
+    cloud.err = -EHOSTUNREACH;
+    assert_int_equal(ask("DELETE", "b", "", SPAN("")), 202);
+    box.api = blobapi_close(box.api);
+    before = box.box;
+    box.box = cachebox_crash(before, 5);
+    cachebox_free(before);
+    loop_enter(loop_poll_loop(box.box->poll));
+    api_open();
+    assert_int_equal(ask("GET", "new", "", SPAN("")), 200);
+    assert_int_equal(box.answer.body_len, cloud.content.len);
+    assert_memory_equal(box.answer.body, cloud.content.base, cloud.content.len);
+    assert_int_equal(cache_upload_next(box.box->cache, BOX_CLOUD, &upload, &retry_ns), 0);
+    assert_int_equal(upload->kind, UPLOAD_CONTENT);
+    assert_int_equal(cache_upload_next(box.box->cache, BOX_CLOUD, &(struct upload *){0}, &retry_ns),
+                     -EAGAIN);
+    cache_upload_end(box.box->cache, upload, &(struct upload_result){.end = UPLOAD_RETRY},
+                     box_done(box.box));
+    assert_int_equal(box_wait(box.box), 0);
+}
+
+/* Silent cloud, source in it only: 503, nobody's turn is held, and the source stays what it was. */
+static void test_copy__without_the_cloud_is_refused_whole(void **state)
+{
+    struct span a = pattern(A_BYTES, 1), b = pattern(B_BYTES, 2), c = pattern(C_BYTES, 3);
+    struct span sas = fake_sas(box.arena, SPAN("cloud"), SPAN("secret"), "r");
+    const char *header =
+        arena_printf(box.arena, "x-ms-copy-source: http://cloud.box.test/ctr/b?%.*s\n",
+                     SPAN_FMT(sas))
+            .base;
+
+    put_blob(a, b, c);
+    evict(0, 1);
+    cloud.err = -EHOSTUNREACH;
+    assert_int_equal(ask("PUT", "new", header, SPAN("")), 503);
+    assert_int_equal(ask("PUT", "new?comp=block&blockid=QQ==", header, SPAN("")), 503);
+    assert_int_equal(ask("HEAD", "new", "", SPAN("")), 503); /* nobody knows of one */
+    cloud.err = 0;
+    assert_int_equal(ask("PUT", "new", header, SPAN("")), 202);
+    assert_int_equal(ask("GET", "new", "x-ms-range: bytes=5242880-5242999\n", SPAN("")), 206);
+    assert_memory_equal(box.answer.body, cloud.content.base + 5242880, 120);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_copy__of_a_partly_resident_blob_is_whole, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_copy__without_the_cloud_is_refused_whole, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_refill__evicted_blocks_come_back_and_are_kept, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_refill__only_what_is_absent_and_used_is_fetched, setup,

@@ -1,0 +1,319 @@
+/* blobapi/source.c - see source.h. While the source is looked for, the request wears its name: what
+ * find.c reads and sets is swapped for the source's, and swapped back before anything else happens.
+ */
+#include "blobapi/source.h"
+
+#include "base/clock.h"
+
+static struct next source_container(struct op *op);
+static struct next source_blob(struct op *op);
+static struct next source_found(struct op *op);
+
+/* ---- inputs ---- */
+
+/* Each would change what is read or what comes of it. */
+static enum az_error source_unserved(struct request *r, struct span *culprit)
+{
+    static const struct span headers[] = {
+        SPAN("x-ms-source-if-tags"),
+        SPAN("x-ms-source-encryption-key"),
+        SPAN("x-ms-source-encryption-key-sha256"),
+        SPAN("x-ms-source-encryption-algorithm"),
+        SPAN("x-ms-seal-blob"),
+    };
+    struct span tags = exchange_header(r->http, SPAN("x-ms-copy-source-tag-option"));
+
+    for (unsigned i = 0; i < countof(headers); i++)
+        if (exchange_header(r->http, headers[i]).len) {
+            *culprit = headers[i];
+            return AZ_UNSUPPORTED_HEADER;
+        }
+    *culprit = SPAN("x-ms-copy-source-tag-option");
+    if (!tags.len ||
+        span_eq_nocase(tags, SPAN("REPLACE"))) /* no tags are kept: none replace none */
+        return AZ_OK;
+    return span_eq_nocase(tags, SPAN("COPY")) ? AZ_UNSUPPORTED_HEADER : AZ_INVALID_HEADER_VALUE;
+}
+
+/* x-ms-source-if-match is judged as If-Match of a write is, on the source. */
+static enum az_error source_conditions(struct request *r, struct conditions *ret,
+                                       struct span *culprit)
+{
+    const struct span prefix = SPAN("x-ms-source-");
+    struct header *headers =
+        arena_alloc(r->http->arena, (r->http->header_count + 1) * sizeof(*headers));
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < r->http->header_count; i++) {
+        if (!span_starts(r->http->headers[i].name, SPAN("x-ms-source-if-")))
+            continue;
+        headers[n] = r->http->headers[i];
+        headers[n].name = span_skip(headers[n].name, prefix.len);
+        n++;
+    }
+    return conditions_parse(headers, n, CONDITIONS_WRITE, r->http->arena, ret, culprit);
+}
+
+/* "host:80" of http is "host". */
+static struct span without_default_port(struct span host, bool tls)
+{
+    struct span port = tls ? SPAN(":443") : SPAN(":80");
+
+    if (host.len > port.len && span_eq(span_skip(host, host.len - port.len), port))
+        host.len -= port.len;
+    return host;
+}
+
+static bool is_host_asked(const struct source_asked *asked, struct span host, bool tls)
+{
+    return span_eq_nocase(without_default_port(host, tls),
+                          without_default_port(asked->host, asked->tls));
+}
+
+static bool scheme_cut(struct span *url, bool *tls)
+{
+    const struct span schemes[] = {SPAN("http://"), SPAN("https://")};
+
+    for (unsigned i = 0; i < countof(schemes); i++)
+        if (url->len > schemes[i].len &&
+            span_eq_nocase(span_from(url->base, schemes[i].len), schemes[i])) {
+            *url = span_skip(*url, schemes[i].len);
+            *tls = i == 1;
+            return true;
+        }
+    return false;
+}
+
+/* Told apart before anything is looked up: a host that is not this box's is never read from. A name
+ * that is an account's or an alias counts as ours on any port, as it does in a Host. */
+static enum az_error source_target(const struct source_asked *asked, struct span host,
+                                   struct span path, struct arena *arena, struct source *s)
+{
+    enum az_error error = target_parse(asked->accounts, host, path, arena, &s->target);
+
+    if (!(s->target.account && !s->target.path_style) && !is_host_asked(asked, host, s->tls))
+        return AZ_COPY_SOURCE_EXTERNAL;
+    if (error == AZ_RESOURCE_NOT_FOUND) /* no such account here */
+        return AZ_COPY_SOURCE_EXTERNAL;
+    if (error || !s->target.container.len || !s->target.blob.len)
+        return AZ_INVALID_HEADER_VALUE;
+    if (target_param(&s->target, SPAN("snapshot")).len ||
+        target_param(&s->target, SPAN("versionid")).len)
+        return AZ_UNSUPPORTED_HEADER; /* none are kept here yet */
+    return AZ_OK;
+}
+
+enum az_error source_url_parse(const struct source_asked *asked, struct span url,
+                               struct arena *arena, struct source *ret)
+{
+    struct span rest = url, query;
+    const char *slash;
+
+    if (!url.len || url.len > SOURCE_URL_BYTES_MAX || memchr(url.base, '#', url.len) ||
+        !scheme_cut(&rest, &ret->tls) || !(slash = memchr(rest.base, '/', rest.len)) ||
+        slash == rest.base)
+        return AZ_INVALID_HEADER_VALUE;
+    ret->url = span_cut(url, '?', &query);
+    if (!emit_xml_fits(ret->url)) /* it will stand in lists */
+        return AZ_INVALID_HEADER_VALUE;
+    return source_target(asked, span_from(rest.base, (size_t)(slash - rest.base)),
+                         span_skip(rest, (size_t)(slash - rest.base)), arena, ret);
+}
+
+enum az_error source_inputs(struct request *r, struct source *s, struct span *culprit)
+{
+    struct source_asked asked = {r->api->conf.accounts, r->http->host, r->http->tls};
+    enum az_error error = source_unserved(r, culprit);
+
+    if (!error)
+        error = source_conditions(r, &s->conditions, culprit);
+    if (error)
+        return error;
+    *culprit = SPAN("x-ms-copy-source");
+    error = source_url_parse(&asked, exchange_header(r->http, *culprit), r->http->arena, s);
+    if (!error)
+        *culprit = (struct span){NULL, 0};
+    return error;
+}
+
+struct next fail_source_input(struct request *r, enum az_error error, struct span culprit)
+{
+    if (!culprit.len)
+        return fail(r, error);
+    if (!span_eq(culprit, SPAN("x-ms-copy-source")))
+        return fail_header(r, error, culprit);
+    request_detail(r, SPAN("HeaderName"), culprit);
+    return fail(r, error);
+}
+
+/* ---- refusals that speak of the source ---- */
+
+static struct next fail_source(struct request *r, enum az_error error, enum az_error source)
+{
+    r->source_status = az_status(source);
+    r->source_code = az_code(source);
+    request_detail(r, SPAN("CopySourceStatusCode"),
+                   arena_printf(r->http->arena, "%d", r->source_status));
+    request_detail(r, SPAN("CopySourceErrorCode"), r->source_code);
+    request_detail(r, SPAN("CopySourceErrorMessage"), az_message(source));
+    return fail(r, error);
+}
+
+static struct next fail_unauthorized(struct request *r, enum az_error source)
+{
+    return fail_source(
+        r, az_status(source) == 401 ? AZ_COPY_SOURCE_UNAUTHENTICATED : AZ_COPY_SOURCE_FORBIDDEN,
+        source);
+}
+
+/* ---- rights ---- */
+
+/* As a Get of the URL would be judged; a token stands in a header of its own. */
+static enum az_error source_authorized(struct request *r, struct source *s)
+{
+    struct span token = exchange_header(r->http, SPAN("x-ms-copy-source-authorization"));
+    struct header authorization = {.name = SPAN("authorization"), .value = token};
+    struct span detail = {NULL, 0}, rest;
+    struct granted granted;
+    struct auth_request check = {.method = SPAN("GET"),
+                                 .target = &s->target,
+                                 .headers = &authorization,
+                                 .header_count = token.len > 0,
+                                 .peer = r->http->peer,
+                                 .tls = s->tls,
+                                 .now_ns = clock_wall_ns(),
+                                 .arena = r->http->arena,
+                                 .need = {AUTH_OBJECT, AUTH_READ, AUTH_READ}};
+
+    if (token.len && !span_eq_nocase(span_cut(token, ' ', &rest), SPAN("Bearer")))
+        return AZ_INVALID_AUTHENTICATION_INFO; /* a key's signature is not for a source */
+    return auth_check(&check, &granted, &detail);
+}
+
+static bool is_implied(const struct request *r, const struct source *s)
+{
+    return s->target.account == r->account && r->granted.kind == AUTH_BY_KEY &&
+           !target_find(&s->target, SPAN("sig")) &&
+           !exchange_header(r->http, SPAN("x-ms-copy-source-authorization")).len;
+}
+
+/* ---- the version ---- */
+
+#define SWAP(a, b)                                                                                 \
+    do {                                                                                           \
+        __typeof__(a) swapped = (a);                                                               \
+        (a) = (b);                                                                                 \
+        (b) = swapped;                                                                             \
+    } while (0)
+
+static void sides_swap(struct request *r, struct source_side *side)
+{
+    SWAP(r->target, side->target);
+    SWAP(r->account, side->account);
+    SWAP(r->contract, side->contract);
+    SWAP(r->container, side->container);
+    SWAP(r->name, side->name);
+    SWAP(r->blob, side->blob);
+    SWAP(r->asked_cloud, side->asked_cloud);
+    SWAP(r->stale, side->stale);
+    SWAP(r->learned, side->learned);
+    SWAP(r->refetch, side->refetch);
+}
+
+static void side_drop(struct source_side *side)
+{
+    side->container = side->container ? container_unref(side->container) : NULL;
+    side->blob = side->blob ? blob_unref(side->blob) : NULL;
+}
+
+static struct next source_look(struct request *r, struct source *s, bool refetch)
+{
+    s->blob = s->blob ? blob_unref(s->blob) : NULL;
+    s->other = (struct source_side){
+        .target = s->target,
+        .account = s->target.account,
+        .contract = contract_for(s->target.account, s->target.container, s->target.blob),
+        .refetch = refetch};
+    sides_swap(r, &s->other);
+    return find_container(r, GO(source_container));
+}
+
+struct next source_find(struct request *r, struct source *s, bool implied, struct next after)
+{
+    enum az_error error = implied && is_implied(r, s) ? AZ_OK : source_authorized(r, s);
+
+    if (error)
+        return fail_unauthorized(r, error);
+    r->source = s;
+    s->after = after;
+    return source_look(r, s, false);
+}
+
+struct next source_find_again(struct request *r, struct source *s, struct next after)
+{
+    if (s->changes++ == SOURCE_CHANGES_MAX)
+        return fail_errno(r, -ESTALE);
+    s->after = after;
+    return source_look(r, s, true); /* what is known here looks fresh and is not */
+}
+
+/* The request is itself again. */
+static struct next source_missing(struct request *r, enum az_error error)
+{
+    int found = r->found;
+
+    sides_swap(r, &r->source->other);
+    side_drop(&r->source->other);
+    if (found == -ENOENT)
+        return fail_source(r, AZ_CANNOT_VERIFY_COPY_SOURCE, error);
+    return found == -ECANCELED ? cut(r) : fail_errno(r, found);
+}
+
+static struct next source_container(struct op *op)
+{
+    struct request *r = REQUEST(op);
+
+    if (r->found)
+        return source_missing(r, AZ_CONTAINER_NOT_FOUND);
+    r->name =
+        (struct name){.container = container_record(r->container)->id, .blob = r->target.blob};
+    return GO(source_blob);
+}
+
+static struct next source_blob(struct op *op)
+{
+    return find_blob(REQUEST(op), (struct range){0, 0}, GO(source_found));
+}
+
+static enum az_error source_verdict(const struct request *r, const struct source *s)
+{
+    const struct blob_record *b = blob_record(s->blob);
+    struct condition_subject subject = {b->etag, b->cloud_etag, b->modified_ns};
+
+    if (conditions_judge(&s->conditions, &subject) != AZ_OK)
+        return AZ_SOURCE_CONDITION_NOT_MET;
+    if (exchange_header(r->http, SPAN("x-ms-source-lease-id")).len)
+        return AZ_LEASE_NOT_PRESENT_WITH_BLOB_OPERATION; /* no lease was ever granted here */
+    return b->type == BLOB_BLOCK ? AZ_OK : AZ_INVALID_SOURCE_BLOB_TYPE;
+}
+
+static struct next source_found(struct op *op)
+{
+    struct request *r = REQUEST(op);
+    struct source *s = r->source;
+    enum az_error error;
+
+    if (r->found)
+        return source_missing(r, AZ_BLOB_NOT_FOUND);
+    s->blob = TAKE(r->blob);
+    sides_swap(r, &s->other);
+    side_drop(&s->other);
+    error = source_verdict(r, s);
+    return error ? fail(r, error) : s->after;
+}
+
+void source_done(struct request *r, struct source *s)
+{
+    side_drop(&s->other); /* the request's own references go with it, whichever it wears */
+    s->blob = s->blob ? blob_unref(s->blob) : NULL;
+}
