@@ -77,7 +77,7 @@ struct cache {
         char etag[128], reason[256];
         uint64_t retry_after_ns;
     } outcome[FAKE_UPLOADS_MAX];
-    unsigned outcomes;
+    _Atomic unsigned outcomes;
     void (*wake)(void *arg);
     void *wake_arg;
     bool requeue_retries;
@@ -407,13 +407,14 @@ void cache_upload_end(struct cache *cache, struct upload *upload,
                       const struct upload_result *result, struct completion *done)
 {
     SCOPED_LOCK(&cache->lock);
-    unsigned n = cache->outcomes++;
+    unsigned n = cache->outcomes;
 
     cache->outcome[n].seq = upload->seq;
     cache->outcome[n].end = result->end;
     cache->outcome[n].retry_after_ns = result->retry_after_ns;
     snprintf(cache->outcome[n].etag, 128, "%.*s", SPAN_FMT(result->cloud_etag));
     snprintf(cache->outcome[n].reason, 256, "%.*s", SPAN_FMT(result->reason));
+    cache->outcomes++; /* the test looks without the lock */
     upload->attempts++;
     if (result->end == UPLOAD_RETRY && cache->requeue_retries)
         cache->queue[cache->queued++] = upload;
