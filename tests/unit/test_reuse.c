@@ -18,6 +18,7 @@
 #define TRIES_MAX    8
 #define CAPTURES_MAX 64
 #define LARGE        200000u
+#define TELLINGS     4 /* of a story that a mutant must not survive */
 
 struct story {
     struct cachebox *box;
@@ -163,6 +164,16 @@ static void dropped_await(struct story *s, struct object *object)
     flushes_await(s);
 }
 
+/* Which slab is prepared when is its worker's choice, so one story in some ten does not come to the
+ * point where the mutant does harm. */
+static bool is_caught(unsigned (*loses)(enum slot_mutant mutant), enum slot_mutant mutant)
+{
+    for (unsigned i = 0; i < TELLINGS; i++)
+        if (loses(mutant))
+            return true;
+    return false;
+}
+
 /* ---- the last link of an object is dropped ---- */
 
 /* 0: the object is whole, or it is gone and so says the log. */
@@ -234,7 +245,7 @@ static unsigned drop_loses(enum slot_mutant mutant)
 static void test_reuse__a_slot_waits_for_the_drop_to_be_durable(void **state)
 {
     assert_int_equal(drop_loses(SLOT_BY_S5), 0);
-    assert_true(drop_loses(SLOT_WHEN_ORDERED) > 0);
+    assert_true(is_caught(drop_loses, SLOT_WHEN_ORDERED));
 }
 
 /* ---- a small body goes with its blob, and its slab with it ---- */
@@ -328,7 +339,7 @@ static unsigned delete_loses(enum slot_mutant mutant)
 static void test_reuse__a_slab_waits_for_the_delete_to_be_durable(void **state)
 {
     assert_int_equal(delete_loses(SLOT_BY_S5), 0);
-    assert_true(delete_loses(SLOT_WHEN_ORDERED) > 0);
+    assert_true(is_caught(delete_loses, SLOT_WHEN_ORDERED));
 }
 
 /* ---- somebody reads what was deleted ---- */
