@@ -25,7 +25,8 @@ def client(endpoint, **options):
 
 
 def data_of(name, n):
-    return random.Random(name).randbytes(n)
+    draw = random.Random(name)
+    return b"".join(draw.randbytes(min(n - at, 64 * MIB)) for at in range(0, n, 64 * MIB))  # 256 MiB in one overflow a C int
 
 
 @pytest.fixture(scope="module")
