@@ -292,7 +292,8 @@ static int compact_slab(struct compact *compact, const struct location *at)
 
     compact->carried = 0;
     err = compact_each(compact, at->device, at->slab, compact_may_leave);
-    if (!err && compact->carried > slab_small_room(compact->cache->slabs))
+    if (!err && compact->carried > slab_small_room(compact->cache->slabs) &&
+        !slab_lend(compact->cache->slabs, at->device))
         err = -EBUSY; /* not tried: a refused run would call for room that is to be made here */
     if (!err)
         err = compact_each(compact, at->device, at->slab, compact_leave);

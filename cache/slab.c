@@ -148,6 +148,8 @@ void slab_set_use(struct device *device, struct slab *slab, enum slab_use use)
     device->use_count[slab->use]++;
     device->ready[slab->kind] += slab->use == USE_READY;
     device->data[slab->kind] += slab->use == USE_DATA;
+    if (use == USE_FREE)
+        device->move_reserve = device->move_kept; /* it takes the place of one that was lent */
 }
 
 void slab_clear(struct slab *slab)

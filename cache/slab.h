@@ -151,6 +151,9 @@ bool slab_takes(const struct slab_store *store, const struct location *at);
  * with at most live_max live bytes, that can be used again. With the last slab_free of what lives
  * in it it is free. */
 bool slab_small_next(struct slab_store *store, uint64_t live_max, struct location *at);
+/* Compaction's: the slab that is kept for it becomes room for small records, until the next one
+ * that is free takes its place. False: there is none. */
+bool slab_lend(struct slab_store *store, unsigned device);
 uint64_t
 slab_small_room(const struct slab_store *store); /* bytes that small records may still take */
 

@@ -13,6 +13,7 @@
 #define LOG_RESERVE_MAX    64
 #define SMALL_SHARE        16 /* likewise for small records, so that large extents never take all */
 #define SMALL_RESERVE_MAX  16
+#define MOVE_SLABS_MIN     9 /* devices with fewer keep none for compaction */
 #define PREPARE_TRIES_MAX  4 /* without workers */
 #define WRITE_FAILURES_MAX 4 /* in a row: the device, not a bad block */
 
@@ -22,13 +23,16 @@ static uint32_t minus(uint32_t a, uint32_t b)
 }
 
 /* Eviction frees extents, seldom whole slabs: without a share of their own small records would find
- * no slab on a device that large extents have filled once. */
+ * no slab on a device that large extents have filled once. Compaction needs a place for what it
+ * moves before it can free one: without a slab of its own a device whose small slabs are all nearly
+ * empty would stay so. */
 uint32_t space_slabs(const struct device *device, enum slab_kind kind)
 {
     uint32_t free = device->use_count[USE_FREE] + device->use_count[USE_UNWRITTEN];
     uint32_t small = device->data[SLAB_SMALL] + device->ready[SLAB_SMALL];
 
     free = minus(free, minus(device->log_reserve, device->use_count[USE_LOG]));
+    free = minus(free, device->move_reserve);
     return kind == SLAB_LARGE ? minus(free, minus(device->small_reserve, small)) : free;
 }
 
@@ -440,6 +444,7 @@ void slab_store_serve(struct slab_store *store)
             slab_settle(d, &d->slabs[s]);
         d->log_reserve = log_reserve(d->slab_count);
         d->small_reserve = MIN(MAX(d->slab_count / SMALL_SHARE, 1), SMALL_RESERVE_MAX);
+        d->move_kept = d->move_reserve = d->slab_count >= MOVE_SLABS_MIN;
         d->small_slab = small_emptiest(d);
         d->run_max = SLAB_BLOCKS;
     }
@@ -683,6 +688,19 @@ bool slab_small_next(struct slab_store *store, uint64_t live_max, struct locatio
         return true;
     }
     return false;
+}
+
+bool slab_lend(struct slab_store *store, unsigned device)
+{
+    SCOPED_LOCK(&store->lock);
+    struct device *d = &store->device[device];
+
+    if (!device_takes(d) || !d->move_reserve)
+        return false;
+    d->move_reserve = 0;
+    if (!space_slabs(d, SLAB_SMALL))
+        d->move_reserve = d->move_kept; /* it is taken */
+    return !d->move_reserve;
 }
 
 uint64_t slab_small_room(const struct slab_store *store)

@@ -56,16 +56,17 @@ struct device {
     _Atomic bool fenced; /* never cleared; superblock writers read it without the lock */
     /* by store->lock */
     uint32_t use_count[USE_COUNT];
-    uint32_t ready[SLAB_LOG + 1]; /* READY ones by kind */
-    uint32_t data[SLAB_LOG + 1];  /* DATA ones by kind */
-    uint32_t log_reserve;         /* slabs that only the log may take */
-    uint32_t small_reserve;       /* slabs that large extents leave to small records */
-    uint32_t large_slab;          /* where the last extent went */
-    uint32_t run_max;             /* no large slab in use has a longer free run */
-    uint32_t small_slab;          /* open for runs; UINT32_MAX: none */
-    uint64_t large_free_blocks;   /* in DATA slabs */
-    bool wanted[SLAB_LOG + 1];    /* an allocation found no slab of this kind */
-    bool failing;                 /* writes of data go on failing: no more */
+    uint32_t ready[SLAB_LOG + 1];     /* READY ones by kind */
+    uint32_t data[SLAB_LOG + 1];      /* DATA ones by kind */
+    uint32_t log_reserve;             /* slabs that only the log may take */
+    uint32_t small_reserve;           /* slabs that large extents leave to small records */
+    uint32_t move_kept, move_reserve; /* slabs that only compaction may take: in all, and left */
+    uint32_t large_slab;              /* where the last extent went */
+    uint32_t run_max;                 /* no large slab in use has a longer free run */
+    uint32_t small_slab;              /* open for runs; UINT32_MAX: none */
+    uint64_t large_free_blocks;       /* in DATA slabs */
+    bool wanted[SLAB_LOG + 1];        /* an allocation found no slab of this kind */
+    bool failing;                     /* writes of data go on failing: no more */
 
     _Atomic unsigned write_failures; /* of data, since the last success; any thread */
 };

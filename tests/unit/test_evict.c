@@ -390,6 +390,35 @@ static void test_evict__a_moved_record_is_checked_at_start(void **state)
     world_free(w);
 }
 
+/* Large extents that must stay hold all other slabs, and every small slab is nearly empty: what is
+ * in one goes to the slab that is kept for that. */
+static void test_compact__has_a_place_when_nothing_else_is_left(void **state)
+{
+    struct world *w = world_new(10, 0);
+    uint64_t staged = 1000;
+    struct object *kept[8];
+    struct location at;
+    unsigned large, n = 0;
+
+    fill_devices(w, OBJECT_STAGED, &staged, &large, LENGTH);
+    for (unsigned i = 0; slab_small_room(w->cache.slabs) >= SMALL_BYTES_MAX + IO_ALIGN; i++) {
+        struct object *object = world_small(w, i, 60000);
+
+        if (i % 200 == 0 && n < countof(kept))
+            world_link(w, kept[n++] = object, 100 + i, OBJECT_STAGED);
+        else
+            object_unref(object);
+    }
+    assert_true(n > 1);
+    assert_int_equal(slab_alloc_run(w->cache.slabs, 0, 512 << 10, 512 << 10, &at), -ENOSPC);
+    world_start(w);
+    keeper_call(w->cache.content->keeper, KEEP_COMPACT);
+    WORLD_UNTIL(w, slab_small_room(w->cache.slabs) > SLAB_PAYLOAD_BYTES / 2);
+    while (n)
+        object_unref(kept[--n]);
+    world_free(w);
+}
+
 /* ---- bodies located by their records ---- */
 
 #define BODY 60000
@@ -632,6 +661,7 @@ int main(void)
         cmocka_unit_test(test_evict__sparse_small_slab_is_emptied),
         cmocka_unit_test(test_evict__a_moved_record_is_checked_at_start),
         cmocka_unit_test(test_evict__clean_small_bodies_make_room_for_new_ones),
+        cmocka_unit_test(test_compact__has_a_place_when_nothing_else_is_left),
         cmocka_unit_test(test_evict__slab_that_must_stay_is_passed_over),
         cmocka_unit_test(test_evict__slab_that_is_held_made_no_room),
         cmocka_unit_test(test_evict__failed_run_can_be_run_again),
