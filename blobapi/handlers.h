@@ -95,6 +95,9 @@ struct put_block {
 };
 struct next put_block_start(struct op *op);
 
+/* blockid= of the query. AZ_OK, or the error that fail_query tells of it. */
+enum az_error block_id_input(const struct request *r, char ret[BLOCK_ID_BYTES_MAX],
+                             size_t *ret_len);
 /* What cache_stage came to. md5 NULL: none was asked for. */
 struct next put_block_answer(struct request *r, int err, const unsigned char *md5, uint64_t crc64);
 struct put_block_url {

@@ -15,17 +15,24 @@ static struct next block_empty(struct request *r)
     return fail(r, AZ_INVALID_HEADER_VALUE);
 }
 
+enum az_error block_id_input(const struct request *r, char ret[BLOCK_ID_BYTES_MAX], size_t *ret_len)
+{
+    struct span id = target_param(&r->target, SPAN("blockid"));
+
+    if (!id.len)
+        return AZ_MISSING_REQUIRED_QUERY_PARAMETER;
+    return block_id_decode(id, ret, ret_len) < 0 ? AZ_INVALID_QUERY_PARAMETER_VALUE : AZ_OK;
+}
+
 struct next put_block_start(struct op *op)
 {
     struct put_block *p = PUT_BLOCK(op);
     struct request *r = &p->r;
-    struct span id = target_param(&r->target, SPAN("blockid")), culprit = {NULL, 0};
-    enum az_error error;
+    struct span culprit = {NULL, 0};
+    enum az_error error = block_id_input(r, p->id, &p->id_len);
 
-    if (!id.len)
-        return fail_query(r, AZ_MISSING_REQUIRED_QUERY_PARAMETER, SPAN("blockid"));
-    if (block_id_decode(id, p->id, &p->id_len) < 0)
-        return fail_query(r, AZ_INVALID_QUERY_PARAMETER_VALUE, SPAN("blockid"));
+    if (error)
+        return fail_query(r, error, SPAN("blockid"));
     if (r->http->body_bytes == 0)
         return block_empty(r);
     if (exchange_header(r->http, SPAN("x-ms-lease-id")).len)

@@ -34,13 +34,11 @@ struct next put_block_url_start(struct op *op)
 {
     struct put_block_url *p = PUT_BLOCK_URL(op);
     struct request *r = &p->r;
-    struct span id = target_param(&r->target, SPAN("blockid")), culprit = {NULL, 0};
-    enum az_error error;
+    struct span culprit = {NULL, 0};
+    enum az_error error = block_id_input(r, p->id, &p->id_len);
 
-    if (!id.len)
-        return fail_query(r, AZ_MISSING_REQUIRED_QUERY_PARAMETER, SPAN("blockid"));
-    if (block_id_decode(id, p->id, &p->id_len) < 0)
-        return fail_query(r, AZ_INVALID_QUERY_PARAMETER_VALUE, SPAN("blockid"));
+    if (error)
+        return fail_query(r, error, SPAN("blockid"));
     if (exchange_header(r->http, SPAN("x-ms-lease-id")).len)
         return fail(r, AZ_LEASE_NOT_PRESENT_WITH_BLOB_OPERATION);
     error = block_inputs(p, &culprit);

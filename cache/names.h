@@ -31,12 +31,12 @@ int blob_load(struct cache *cache, const struct index_view *view, uint64_t conta
 void blob_row_of(const struct blob *blob, struct row_bytes *ret); /* its row's value */
 enum object_state blob_object_state(const struct blob_record *record);
 bool blob_is_there(const struct blob *blob); /* live or described by the cloud */
-/* Bytes that go when the last row that names them goes: the manifest, or the located object. */
 /* The cloud's ETag of this content under this name; empty: it is not known to be there. */
 struct span blob_body_etag(const struct blob *blob);
 /* What copies of it, and copies of those, have in common with it; 0: it was never opened, or is
  * none. */
 uint64_t blob_lineage(const struct blob *blob);
+/* Bytes that go when the last row that names them goes: the manifest, or the located object. */
 bool blob_same_content(const struct blob *a, const struct blob *b);
 void blob_drop_content(struct change *change, struct blob *blob);
 
