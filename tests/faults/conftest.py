@@ -16,6 +16,14 @@ def cloud(tmp_path):
     azurite.stop()
 
 
+@pytest.fixture(scope="module")
+def module_cloud(tmp_path_factory):
+    """One for all tests of a file that do not stop it: `cloud` there."""
+    azurite = Azurite(tmp_path_factory.mktemp("azurite")).start()
+    yield azurite
+    azurite.stop()
+
+
 @pytest.fixture
 def wan(cloud):
     proxy = WanProxy("127.0.0.1", cloud.port).start()

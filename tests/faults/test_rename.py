@@ -8,8 +8,7 @@ import pytest
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobServiceClient
 
-from support.box import ACCOUNT, KEY, Azurite, Box, wait_until
-from support.wan_proxy import WanProxy
+from support.box import ACCOUNT, KEY, Box, wait_until
 
 MIB = 1 << 20
 
@@ -27,17 +26,8 @@ SIZES = {"large": 12 * MIB + 7, "block": 300000, "small": 5000, "empty": 0}
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory):
-    azurite = Azurite(tmp_path_factory.mktemp("azurite")).start()
-    yield azurite
-    azurite.stop()
-
-
-@pytest.fixture
-def wan(cloud):
-    proxy = WanProxy("127.0.0.1", cloud.port).start()
-    yield proxy
-    proxy.stop()
+def cloud(module_cloud):
+    return module_cloud
 
 
 def box_of(folder, wan, **options):

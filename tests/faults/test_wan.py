@@ -11,7 +11,7 @@ import pytest
 from azure.core.exceptions import AzureError, ResourceNotFoundError
 from azure.storage.blob import AccountSasPermissions, BlobServiceClient, ResourceTypes, generate_account_sas
 
-from support.box import ACCOUNT, KEY, Azurite, Box, wait_until
+from support.box import ACCOUNT, KEY, Box, wait_until
 
 MIB = 1 << 20
 COLD_BYTES = (256 if os.environ.get("HEARTH_LONG") else 52) * MIB
@@ -30,10 +30,8 @@ def data_of(name, n):
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory):
-    azurite = Azurite(tmp_path_factory.mktemp("azurite")).start()
-    yield azurite
-    azurite.stop()
+def cloud(module_cloud):
+    return module_cloud
 
 
 @pytest.fixture

@@ -1,58 +1,22 @@
 /* Copies by reference and renames: whatever order the queue has, what is deleted or overwritten in
  * the cloud stays there until every copy of it that was ordered before has arrived (U9), also after
  * a restart and a crash; and every name always has all its bytes. */
-#include "tests/unit/unit.h"
+#include "tests/unit/queue_fixture.h"
 
 #include "cache/content.h"
-#include "tests/support/cachebox.h"
 
 #define BIG 300000
 
-static struct cachebox *box;
-static struct upload *out[16]; /* given out, in the order they were */
-static unsigned out_count;
 static char *big;
 
-/* What may go now, as words; "-" before a delete, "/" a container. All of it is flying afterwards.
- */
 static const char *take_all(void)
 {
-    static char text[2048];
-    struct upload *upload;
-    uint64_t retry_ns;
-
-    text[0] = 0;
-    while (cache_upload_next(box->cache, BOX_CLOUD, &upload, &retry_ns) == 0) {
-        const char *kind = upload->kind == UPLOAD_DELETE             ? "-"
-                           : upload->kind == UPLOAD_CONTAINER_CREATE ? "+/"
-                           : upload->kind == UPLOAD_CONTAINER_DELETE ? "-/"
-                           : upload->kind == UPLOAD_CONTENT          ? ""
-                                                                     : "m:";
-        struct span name = upload->name.blob.len ? upload->name.blob : upload->container;
-        size_t at = strlen(text);
-
-        snprintf(text + at, sizeof(text) - at, "%s%.*s ", kind, SPAN_FMT(name));
-        assert_true(out_count < countof(out));
-        out[out_count++] = upload;
-    }
-    return text;
+    return queue_take(false);
 }
 
 static void end_first(enum upload_end end)
 {
-    struct upload_result result = {
-        .end = end, .cloud_etag = SPAN("\"e\""), .cloud_modified_ns = 1, .reason = SPAN("403 no")};
-
-    assert_true(out_count > 0);
-    cache_upload_end(box->cache, out[0], &result, box_done(box));
-    assert_int_equal(box_wait(box), 0);
-    memmove(out, out + 1, --out_count * sizeof(out[0]));
-}
-
-static void confirm_all(void)
-{
-    while (out_count)
-        end_first(UPLOAD_CONFIRMED);
+    queue_end_first(end, "\"e\"");
 }
 
 static void confirm_everything(void)
@@ -61,15 +25,9 @@ static void confirm_everything(void)
         confirm_all();
 }
 
-static void wake(void *arg)
-{
-}
-
 static int setup(void **state)
 {
-    box = cachebox_new(1);
-    cache_uploads_watch(box->cache, wake, NULL);
-    out_count = 0;
+    queue_open(cachebox_new(1));
     big = xmalloc(BIG + 1);
     for (unsigned i = 0; i < BIG; i++)
         big[i] = (char)('a' + i * 31 % 26);
@@ -103,14 +61,7 @@ static int setup_one_scope(void **state)
 
 static int teardown(void **state)
 {
-    struct upload_result result = {.end = UPLOAD_RETRY};
-
-    while (out_count) {
-        cache_upload_end(box->cache, out[--out_count], &result, box_done(box));
-        (void)box_wait(box);
-    }
-    assert_int_equal(cachebox_check(box), 0);
-    box = cachebox_free(box);
+    queue_close();
     cachebox_accounts = NULL;
     free(big);
     return 0;
@@ -119,11 +70,6 @@ static int teardown(void **state)
 static uint64_t container(const char *name)
 {
     return box_container(box, BOX_CLOUD, name);
-}
-
-static void put(uint64_t id, const char *in, const char *blob, const char *text)
-{
-    assert_int_equal(box_put(box, BOX_CLOUD, in, id, blob, text, NULL), 0);
 }
 
 static void copy_to(uint64_t id, const char *blob, uint64_t to_id, const char *to_in,
@@ -157,7 +103,7 @@ static void restart(void)
     }
     cachebox_close(box);
     cachebox_open(box);
-    cache_uploads_watch(box->cache, wake, NULL);
+    cache_uploads_watch(box->cache, queue_wake, NULL);
 }
 
 static void test_copy__is_independent_of_its_source(void **state)
@@ -256,7 +202,7 @@ static void test_rename__waits_over_a_crash(void **state)
     box = cachebox_crash(before, 7);
     cachebox_free(before);
     loop_enter(loop_poll_loop(box->poll));
-    cache_uploads_watch(box->cache, wake, NULL);
+    cache_uploads_watch(box->cache, queue_wake, NULL);
     assert_string_equal(take_all(), "new ");
     assert_int_equal(box_expect(box, id, "new", big), 0);
     confirm_all();

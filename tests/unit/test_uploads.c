@@ -1,64 +1,18 @@
 /* The write-back queue: per blob order and bases, batches and phases of order = safe, merging,
  * cancelling, container barriers, confirmations, retries, held entries, restart and crash. */
-#include "tests/unit/unit.h"
+#include "tests/unit/queue_fixture.h"
 
 #include "cache/content.h"
-#include "tests/support/cachebox.h"
 #include "tests/support/io_tap.h"
 
-static struct cachebox *box;
-static struct upload *out[16]; /* given out, in the order they were */
-static unsigned out_count;
-
-static void wake(void *arg)
-{
-}
-
-/* What may go now, as words kind:name[base]; all of it is flying afterwards. */
 static const char *take_all(void)
 {
-    static char text[2048];
-    struct upload *upload;
-    uint64_t retry_ns;
-
-    text[0] = 0;
-    while (cache_upload_next(box->cache, BOX_CLOUD, &upload, &retry_ns) == 0) {
-        static const char *const bases[] = {"", "!", "="};
-        const char *kind = upload->kind == UPLOAD_CONTENT            ? ""
-                           : upload->kind == UPLOAD_DELETE           ? "-"
-                           : upload->kind == UPLOAD_CONTAINER_CREATE ? "+/"
-                           : upload->kind == UPLOAD_CONTAINER_DELETE ? "-/"
-                           : upload->kind == UPLOAD_METADATA         ? "m:"
-                                                                     : "p:";
-        struct span name = upload->name.blob.len ? upload->name.blob : upload->container;
-        size_t at = strlen(text);
-
-        snprintf(text + at, sizeof(text) - at, "%s%.*s%s%.*s ", kind, SPAN_FMT(name),
-                 bases[upload->base], SPAN_FMT(upload->base_etag));
-        assert_true(out_count < countof(out));
-        out[out_count++] = upload;
-    }
-    return text;
+    return queue_take(true);
 }
 
 static void end_first(enum upload_end end, const char *etag)
 {
-    struct upload_result result = {.end = end,
-                                   .cloud_etag = span_of(etag),
-                                   .cloud_modified_ns = 1,
-                                   .retry_after_ns = 0,
-                                   .reason = SPAN("403 no")};
-
-    assert_true(out_count > 0);
-    cache_upload_end(box->cache, out[0], &result, box_done(box));
-    assert_int_equal(box_wait(box), 0);
-    memmove(out, out + 1, --out_count * sizeof(out[0]));
-}
-
-static void confirm_all(void)
-{
-    while (out_count)
-        end_first(UPLOAD_CONFIRMED, "\"e\"");
+    queue_end_first(end, etag);
 }
 
 static uint64_t ready_container(const char *name) /* created and in the cloud */
@@ -72,28 +26,14 @@ static uint64_t ready_container(const char *name) /* created and in the cloud */
 
 static int setup(void **state)
 {
-    box = cachebox_new(1);
-    cache_uploads_watch(box->cache, wake, NULL);
-    out_count = 0;
+    queue_open(cachebox_new(1));
     return 0;
 }
 
 static int teardown(void **state)
 {
-    struct upload_result result = {.end = UPLOAD_RETRY};
-
-    while (out_count) { /* what is out goes back before the close */
-        cache_upload_end(box->cache, out[--out_count], &result, box_done(box));
-        (void)box_wait(box);
-    }
-    assert_int_equal(cachebox_check(box), 0);
-    box = cachebox_free(box);
+    queue_close();
     return 0;
-}
-
-static void put(uint64_t id, const char *container, const char *blob, const char *text)
-{
-    assert_int_equal(box_put(box, BOX_CLOUD, container, id, blob, text, NULL), 0);
 }
 
 static void test_container__is_a_barrier_for_its_blobs(void **state)
@@ -160,7 +100,7 @@ static void test_confirmed__lets_the_next_of_the_name_go_when_it_is_durable(void
     io_tap_init(&tap, io_sim_ops(box->sim));
     box->io_ops = &tap.ops;
     cachebox_open(box);
-    cache_uploads_watch(box->cache, wake, NULL);
+    cache_uploads_watch(box->cache, queue_wake, NULL);
     id = ready_container("free");
     put(id, "free", "a", "1");
     assert_string_equal(take_all(), "a ");
@@ -732,10 +672,10 @@ static void test_properties__of_a_body_that_is_evicted(void **state)
             assert_true(is_there(id, blob) <= !i);
             cachebox_close(box);
             cachebox_open(box);
-            cache_uploads_watch(box->cache, wake, NULL);
+            cache_uploads_watch(box->cache, queue_wake, NULL);
             assert_true(is_there(id, blob) <= !i);
             assert_int_equal(cachebox_check(box), 0);
-            cache_uploads_watch(box->cache, wake, NULL);
+            cache_uploads_watch(box->cache, queue_wake, NULL);
             (void)take_all();
             confirm_all();
         }
@@ -744,7 +684,7 @@ static void test_properties__of_a_body_that_is_evicted(void **state)
         confirm_all();
         (void)is_there(id, blob);
         assert_int_equal(cachebox_check(box), 0);
-        cache_uploads_watch(box->cache, wake, NULL);
+        cache_uploads_watch(box->cache, queue_wake, NULL);
     }
 }
 
