@@ -11,8 +11,12 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "base/log.h"
+
+#define LOCK_STEP_MS 10
+unsigned io_lock_patience_ms = 10000;
 
 void io_request_assert(const struct io *io, const struct io_request *request)
 {
@@ -58,6 +62,24 @@ static int size_set(int fd, const struct stat *st, uint64_t bytes)
     return S_ISREG(st->st_mode) ? size_file(fd, st, bytes) : size_block_device(fd, bytes);
 }
 
+/* Requests of a killed process that the kernel still has in hand keep its lock for moments after
+ * its end: who starts at once waits for them, so that a restart after a crash just works. */
+static int file_lock(int fd, const char *path)
+{
+    const struct timespec step = {.tv_nsec = LOCK_STEP_MS * 1000000L};
+
+    for (unsigned waited_ms = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; waited_ms += LOCK_STEP_MS) {
+        if (errno != EWOULDBLOCK)
+            return -errno;
+        if (waited_ms >= io_lock_patience_ms)
+            return -EBUSY;
+        if (!waited_ms)
+            log_info("device is in use: waiting for who ends", KV_STR("path", path));
+        nanosleep(&step, NULL);
+    }
+    return 0;
+}
+
 /* *bytes 0: as long as it is. */
 static int file_prepare(int fd, const char *path, uint64_t *bytes, bool *ret_sparse)
 {
@@ -68,8 +90,9 @@ static int file_prepare(int fd, const char *path, uint64_t *bytes, bool *ret_spa
         return -errno;
     if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
         return -ENXIO;
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-        return errno == EWOULDBLOCK ? -EBUSY : -errno;
+    err = file_lock(fd, path);
+    if (err < 0)
+        return err;
     err = *bytes ? size_set(fd, &st, *bytes) : size_found(fd, &st, bytes);
     if (err < 0)
         return err;

@@ -13,6 +13,9 @@ struct io_file {
     pthread_mutex_t flush_lock; /* one flush at a time: see io_file_flush */
 };
 
+/* How long an open waits for a device that is in use; tests set it. */
+extern unsigned io_lock_patience_ms;
+
 int io_file_open(const struct io_ops *ops, const char *path, uint64_t bytes,
                  struct io **ret) must_check;
 int io_file_read(struct io *io, void *into, uint32_t bytes, uint64_t offset) must_check;

@@ -82,7 +82,8 @@ static int device_open(struct opening *o, unsigned i)
         return refuse(o, err, "device %s: smaller than the configured %" PRIu64 " MiB", f->path,
                       bytes >> 20);
     if (err == -EBUSY)
-        return refuse(o, err, "device %s: in use by another process", f->path);
+        return refuse(o, err, "device %s: in use by another process: is this box running already?",
+                      f->path);
     if (err < 0)
         return refuse(o, err, "device %s: cannot open: %s", f->path, strerror(-err));
     f->io->bytes = MIN(f->io->bytes, bytes);

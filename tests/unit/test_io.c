@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "cache/io.h"
+#include "cache/io_file.h"
 #include "tests/support/tempdir.h"
 
 #define DEVICE_BYTES (8u << 20)
@@ -185,10 +186,34 @@ static void test_io__a_device_is_opened_by_one_only(void **state)
     struct rig rig = rig_new(&io_blocking_ops);
     struct io *second = NULL;
 
+    io_lock_patience_ms = 20;
     assert_int_equal(rig.ops->open(rig.ops, rig.path, DEVICE_BYTES, &second), -EBUSY);
     assert_int_equal(rig.ops->open(rig.ops, "/dev/null", DEVICE_BYTES, &second), -ENXIO);
     assert_int_equal(rig.ops->open(rig.ops, rig.dir, DEVICE_BYTES, &second), -EISDIR);
     assert_null(second);
+    rig_free(&rig);
+}
+
+/* The one who has it ends as soon as somebody waits for it. */
+static void ends(void *arg, const char *line)
+{
+    struct io **holder = arg;
+
+    assert_non_null(strstr(line, "device is in use"));
+    (*holder)->ops->close(*holder);
+    *holder = NULL;
+}
+
+static void test_io__who_comes_while_another_ends_waits(void **state)
+{
+    struct rig rig = rig_new(&io_blocking_ops);
+    struct io *second = NULL;
+
+    io_lock_patience_ms = 60000;
+    log_set_sink(ends, &rig.io);
+    assert_int_equal(rig.ops->open(rig.ops, rig.path, DEVICE_BYTES, &second), 0);
+    assert_null(rig.io);
+    rig.io = second;
     rig_free(&rig);
 }
 
@@ -415,6 +440,7 @@ int main(void)
         cmocka_unit_test(test_io__blocking_serves_all_cases),
         cmocka_unit_test(test_io__simulated_serves_all_cases),
         cmocka_unit_test(test_io__a_device_is_opened_by_one_only),
+        cmocka_unit_test(test_io__who_comes_while_another_ends_waits),
         cmocka_unit_test(test_io__a_missing_device_node_is_not_made),
         cmocka_unit_test(test_io__what_is_there_is_opened_to_read_only),
         cmocka_unit_test(test_io__a_short_file_is_a_short_transfer),
