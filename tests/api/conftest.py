@@ -23,3 +23,4 @@ def api(request):
     """A signing raw client of the endpoint under test."""
     endpoint = os.environ.get("HEARTH_ENDPOINT") or request.getfixturevalue("hearth").endpoint
     return Client(endpoint, os.environ.get("HEARTH_ACCOUNT", ACCOUNT), os.environ.get("HEARTH_KEY", KEY))
+

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import hmac
 import socket
+import ssl
 import urllib.parse
 from datetime import datetime, timedelta, timezone
 from email.utils import formatdate
@@ -122,8 +123,10 @@ class Answer:
 class Connection:
     """One socket. send() takes bytes as they are; answer() reads one answer by its own framing."""
 
-    def __init__(self, host, port, timeout=20):
+    def __init__(self, host, port, timeout=20, tls=None):
         self.socket = socket.create_connection((host, port), timeout=timeout)
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_hostname=host)
         self.rest = b""
 
     def __enter__(self):
@@ -211,15 +214,18 @@ class Client:
 
     def __init__(self, endpoint, account, key):
         url = urllib.parse.urlsplit(endpoint)
-        self.host, self.port, self.base = url.hostname, url.port or 80, url.path.rstrip("/")
+        self.scheme, self.host, self.base = url.scheme, url.hostname, url.path.rstrip("/")
+        self.port = url.port or (443 if url.scheme == "https" else 80)
+        self.authority = self.host + ("" if self.port in (80, 443) else f":{self.port}")
         self.account, self.key = account, key
+        self.tls = ssl.create_default_context() if url.scheme == "https" else None
 
     def connect(self):
-        return Connection(self.host, self.port)
+        return Connection(self.host, self.port, tls=self.tls)
 
     def headers(self, more=None, body=b""):
         """The usual ones, overridden by `more`; None as a value leaves a header out."""
-        out = {"Host": f"{self.host}:{self.port}", "x-ms-date": now(), "x-ms-version": VERSION}
+        out = {"Host": self.authority, "x-ms-date": now(), "x-ms-version": VERSION}
         if body is not None:
             out["Content-Length"] = str(len(body))
         for name, value in dict(more or {}).items():
