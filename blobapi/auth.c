@@ -11,20 +11,23 @@ void signed_add(struct signed_text *text, struct span piece)
     text->len += piece.len;
 }
 
-bool signature_matches(const struct account *account, struct span text, struct span signature)
+bool signature_matches_key(struct span key, struct span text, struct span signature)
 {
     unsigned char given[SHA256_BYTES + 1], mac[SHA256_BYTES];
     size_t len;
 
-    if (signature.len != BASE64_BYTES(SHA256_BYTES) || base64_decode(signature, given, &len) < 0)
+    if (!key.len || signature.len != BASE64_BYTES(SHA256_BYTES) ||
+        base64_decode(signature, given, &len) < 0)
         return false;
-    for (size_t i = 0; i < countof(account->key); i++) {
-        if (!account->key[i].len)
-            continue;
-        hmac_sha256(account->key[i], text, mac);
-        if (equal_constant_time(span_from(given, len), span_from(mac, sizeof(mac))))
+    hmac_sha256(key, text, mac);
+    return equal_constant_time(span_from(given, len), span_from(mac, sizeof(mac)));
+}
+
+bool signature_matches(const struct account *account, struct span text, struct span signature)
+{
+    for (size_t i = 0; i < countof(account->key); i++)
+        if (signature_matches_key(account->key[i], text, signature))
             return true;
-    }
     return false;
 }
 
@@ -41,7 +44,7 @@ uint32_t auth_rights(struct span letters)
     return rights;
 }
 
-static struct span header_value(const struct auth_request *request, struct span name)
+struct span auth_header(const struct auth_request *request, struct span name)
 {
     for (unsigned i = 0; i < request->header_count; i++)
         if (span_eq(request->headers[i].name, name))
@@ -52,23 +55,27 @@ static struct span header_value(const struct auth_request *request, struct span 
 enum az_error auth_check(const struct auth_request *request, struct granted *ret,
                          struct span *ret_detail)
 {
-    struct span authorization = header_value(request, SPAN("authorization")), credentials;
+    struct span authorization = auth_header(request, SPAN("authorization")), credentials;
     struct span scheme = span_cut(authorization, ' ', &credentials);
     bool lite = span_eq(scheme, SPAN("SharedKeyLite"));
     enum az_error error;
 
     *ret_detail = (struct span){NULL, 0};
-    if (!authorization.base && target_find(request->target, SPAN("sig")))
+    /* a SAS for one user (sduoid) comes with that user's token beside it */
+    if (target_find(request->target, SPAN("sig")) &&
+        (!authorization.base || target_find(request->target, SPAN("sduoid"))))
         return sas_check(request, ret, ret_detail);
     if (!authorization.base)
         return AZ_NO_AUTHENTICATION_INFORMATION;
-    if (span_eq_nocase(scheme, SPAN("Bearer"))) {
-        *ret_detail = SPAN("Bearer tokens are not accepted here.");
-        return AZ_INVALID_BEARER_TOKEN;
-    }
+    if (span_eq_nocase(scheme, SPAN("Bearer")))
+        return bearer_check(request, span_trim(credentials), ret, ret_detail);
     if (!lite && !span_eq(scheme, SPAN("SharedKey")))
         return AZ_INVALID_AUTHENTICATION_INFO;
     error = shared_key_check(request, span_trim(credentials), lite, ret_detail);
+    if (error == AZ_OK && request->need.token == AUTH_DELEGATE) {
+        *ret_detail = SPAN("Only authentication scheme Bearer is supported.");
+        return AZ_AUTHENTICATION_FAILED;
+    }
     if (error == AZ_OK)
         *ret = (struct granted){.kind = AUTH_BY_KEY, .rights = AUTH_ALL};
     return error;

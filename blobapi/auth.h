@@ -1,5 +1,5 @@
 /* blobapi/auth.h - who sent this request, and what does that allow: SharedKey, SharedKeyLite,
- * account SAS and service SAS, verified here without asking anyone.
+ * account, service and user delegation SAS, bearer tokens, verified here without asking anyone.
  *
  * auth_check is one call between dispatch and everything else, on the loop: one HMAC in the common
  * case, no allocation beyond the request's arena. Compares are constant-time. Secrets are never
@@ -12,6 +12,7 @@
 
 #include "blobapi/errors.h"
 #include "blobapi/exchange.h"
+#include "blobapi/identity.h"
 #include "blobapi/target.h"
 
 /* The letters of a SAS's sp. */
@@ -32,6 +33,7 @@ enum auth_right {
     AUTH_UPDATE = 1 << 13,          /* u: queues and tables; account SAS carry it */
     AUTH_PROCESS = 1 << 14,         /* p: likewise */
     AUTH_ALL = (1 << 15) - 1,       /* what an account key has */
+    AUTH_DELEGATE = 1 << 15,        /* get a user delegation key; tokens only */
 };
 /* Any of the letters, e.g. "cw"; unknown ones are ignored. */
 uint32_t auth_rights(struct span letters);
@@ -42,9 +44,16 @@ enum auth_resource { AUTH_SERVICE, AUTH_CONTAINER, AUTH_OBJECT }; /* srt: s, c, 
 struct auth_need {
     enum auth_resource resource;
     uint32_t account_sas, service_sas;
+    uint32_t token; /* the same for bearer tokens */
 };
 
-enum auth_kind { AUTH_BY_KEY, AUTH_BY_ACCOUNT_SAS, AUTH_BY_SERVICE_SAS };
+enum auth_kind {
+    AUTH_BY_KEY,
+    AUTH_BY_ACCOUNT_SAS,
+    AUTH_BY_SERVICE_SAS,
+    AUTH_BY_DELEGATION_SAS,
+    AUTH_BY_TOKEN
+};
 
 /* rscc, rscd, rsce, rscl, rsct: what GET and HEAD answer instead of the stored header. base NULL:
  * absent. */
@@ -62,6 +71,7 @@ struct granted {
     struct span
         version; /* sv of a SAS, the version to run under when x-ms-version is absent; else empty */
     struct auth_overrides overrides;
+    struct span oid, tenant; /* of a token's subject */
 };
 
 struct auth_request {
@@ -73,6 +83,7 @@ struct auth_request {
     bool tls;
     int64_t now_ns; /* wall clock */
     struct arena *arena;
+    struct identity *identity; /* NULL: no tokens, no user delegation, nothing revoked */
     struct auth_need need;
 };
 

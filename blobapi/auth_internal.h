@@ -19,7 +19,22 @@ static inline struct span signed_span(const struct signed_text *text)
 }
 
 /* True if signature is base64 of the text's HMAC under key1 or key2 of the account. */
+bool signature_matches_key(struct span key, struct span text, struct span signature);
 bool signature_matches(const struct account *account, struct span text, struct span signature);
+
+struct sas;
+/* auth.c: the value of a (lower-case) header, base NULL when absent. */
+struct span auth_header(const struct auth_request *request, struct span name);
+/* auth_bearer.c: credentials is what follows "Bearer ". */
+enum az_error bearer_check(const struct auth_request *request, struct span credentials,
+                           struct granted *ret, struct span *ret_detail) must_check;
+/* Whose token it is, rights left aside. */
+enum az_error bearer_subject(const struct auth_request *request, struct span credentials,
+                             struct subject *ret, struct span *ret_detail) must_check;
+/* The key of a user delegation SAS matches its signature, it is in its time, and nobody concerned
+ * is revoked; *ret_rights: what the grants give the one who delegated. */
+enum az_error delegation_check(const struct auth_request *request, const struct sas *sas,
+                               uint32_t *ret_rights, struct span *ret_detail) must_check;
 
 /* auth_shared_key.c: credentials are what follows the scheme's name, "account:signature". */
 enum az_error shared_key_check(const struct auth_request *request, struct span credentials,

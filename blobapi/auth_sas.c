@@ -306,7 +306,7 @@ static struct granted grant(const struct sas *sas, uint32_t rights)
 
     if (sas->kind == SAS_KIND_ACCOUNT) /* it does not sign the overrides */
         return granted;
-    granted.kind = AUTH_BY_SERVICE_SAS;
+    granted.kind = sas->kind == SAS_KIND_DELEGATION ? AUTH_BY_DELEGATION_SAS : AUTH_BY_SERVICE_SAS;
     granted.overrides = (struct auth_overrides){
         .cache_control = sas->fields[SAS_RSCC],
         .content_disposition = sas->fields[SAS_RSCD],
@@ -336,15 +336,29 @@ static bool fields_spaced(const struct auth_request *request, struct sas *sas)
     return any;
 }
 
-static bool sas_signed(const struct auth_request *request, struct sas *sas)
+/* By the account's key; the rights left are all. By a user's, whose own rights bound it. */
+static enum az_error signature_check(const struct auth_request *request, const struct sas *sas,
+                                     uint32_t *ret_rights, struct span *ret_detail)
 {
-    const struct account *account = request->target->account;
-    struct span signature = sas->fields[SAS_SIG];
+    *ret_rights = AUTH_ALL;
+    if (sas->kind == SAS_KIND_DELEGATION)
+        return delegation_check(request, sas, ret_rights, ret_detail);
+    return signature_matches(request->target->account, sas_string_to_sign(sas, request->arena),
+                             sas->fields[SAS_SIG])
+               ? AZ_OK
+               : refuse(ret_detail, SPAN("Signature did not match."));
+}
 
-    if (signature_matches(account, sas_string_to_sign(sas, request->arena), signature))
-        return true;
-    return fields_spaced(request, sas) &&
-           signature_matches(account, sas_string_to_sign(sas, request->arena), signature);
+static enum az_error sas_signed(const struct auth_request *request, struct sas *sas,
+                                uint32_t *ret_rights, struct span *ret_detail)
+{
+    struct span signature = sas->fields[SAS_SIG]; /* its '+' were restored already */
+    enum az_error error = signature_check(request, sas, ret_rights, ret_detail);
+
+    if (error == AZ_OK || !fields_spaced(request, sas))
+        return error;
+    sas->fields[SAS_SIG] = signature;
+    return signature_check(request, sas, ret_rights, ret_detail);
 }
 
 enum az_error sas_check(const struct auth_request *request, struct granted *ret,
@@ -352,17 +366,17 @@ enum az_error sas_check(const struct auth_request *request, struct granted *ret,
 {
     struct sas sas;
     enum az_error error = sas_parse(request->target, request->arena, &sas, ret_detail);
-    uint32_t rights;
+    uint32_t rights, bound;
 
     if (error != AZ_OK)
         return error;
-    if (sas.kind == SAS_KIND_DELEGATION)
-        return refuse(ret_detail, SPAN("User delegation SAS are not accepted here."));
     if (sas.fields[SAS_SI].len)
         return refuse(ret_detail, SPAN("There is no stored access policy of that name."));
-    if (!sas_signed(request, &sas))
-        return refuse(ret_detail, SPAN("Signature did not match."));
-    rights = auth_rights(sas.fields[SAS_SP]);
+    if ((error = sas_signed(request, &sas, &bound, ret_detail)) != AZ_OK)
+        return error;
+    if (revoked_signature(request->identity, sas.fields[SAS_SIG]))
+        return refuse(ret_detail, SPAN("The signature has been revoked."));
+    rights = auth_rights(sas.fields[SAS_SP]) & bound;
     if ((error = time_check(&sas, request->now_ns, ret_detail)) != AZ_OK ||
         (error = source_check(&sas, request->peer, ret_detail)) != AZ_OK ||
         (error = protocol_check(&sas, request->tls, ret_detail)) != AZ_OK ||

@@ -5,6 +5,7 @@
 
 #include "base/worker.h"
 #include "blobapi/exchange.h"
+#include "blobapi/identity.h"
 #include "cache/cache.h"
 #include "upstream/upstream.h"
 
@@ -13,6 +14,7 @@ struct blobapi_conf {
     struct upstream *upstream; /* NULL: no account has one */
     const struct accounts *accounts;
     struct workers *workers;
+    struct identity *identity; /* NULL: as in struct auth_request */
 };
 int blobapi_open(const struct blobapi_conf *conf,
                  struct blobapi **ret) must_check;  /* main thread */

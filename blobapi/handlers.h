@@ -33,6 +33,16 @@ struct blob_record record_new(const struct request *r);
 struct next account_info_start(struct op *op);
 struct next service_properties_start(struct op *op);
 
+struct user_delegation_key {
+    struct request r;
+    struct xml *xml;
+    uint64_t received;
+    struct span start, expiry, delegated_tenant; /* as asked; in the arena */
+    struct delegation name;
+};
+struct next user_delegation_key_start(struct op *op);
+void user_delegation_key_done(struct request *r);
+
 struct list_containers {
     struct request r;
     struct span prefix, marker, from;

@@ -24,6 +24,7 @@
 #define PUT_BLOB_BYTES_MAX  MIB(5000)
 #define PUT_BLOCK_BYTES_MAX MIB(4000)
 #define REQUEST_ID_BYTES    36
+#define KEY_INFO_BYTES_MAX  4096 /* Get User Delegation Key */
 
 struct request;
 

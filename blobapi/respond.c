@@ -307,7 +307,7 @@ static void error_headers(struct request *r)
         answer_u64(r, SPAN("x-ms-copy-source-status-code"), (uint64_t)r->source_status);
         answer_add(r, SPAN("x-ms-copy-source-error-code"), r->source_code);
     } else if (az_status(r->error) == 401) {
-        answer_add(r, SPAN("WWW-Authenticate"), AUTH_CHALLENGE);
+        answer_add(r, SPAN("WWW-Authenticate"), identity_challenge(r->api->conf.identity));
     }
 }
 

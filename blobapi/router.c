@@ -242,8 +242,12 @@ static struct next route_auth(struct op *op)
                                  .tls = r->http->tls,
                                  .now_ns = clock_wall_ns(),
                                  .arena = r->http->arena,
+                                 .identity = r->api->conf.identity,
                                  .need = {auth_resource_of(&r->target), auth_rights(o->account_sas),
-                                          auth_rights(o->service_sas)}};
+                                          auth_rights(o->service_sas),
+                                          o == &operations[OPERATION_GET_USER_DELEGATION_KEY]
+                                              ? AUTH_DELEGATE
+                                              : auth_rights(o->account_sas)}};
     enum az_error error = auth_check(&check, &r->granted, &detail);
 
     if (error && detail.len)

@@ -12,7 +12,7 @@
 #define SECTION_KEYS_MAX 32
 #define SECTION_NAMES                                                                              \
     {                                                                                              \
-        "root", "tls", "device", "account", "upstream", "contract"                                 \
+        "root", "tls", "entra", "device", "account", "upstream", "contract"                        \
     }
 
 static const char *const section_names[CONFIG_SECTIONS] = SECTION_NAMES;
@@ -88,6 +88,8 @@ static cfg_t *tree_new(void)
         "contract", opts[CONFIG_CONTRACT], CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES);
     opts[CONFIG_ROOT][n[CONFIG_ROOT]++] =
         (cfg_opt_t)CFG_SEC("tls", opts[CONFIG_TLS], CFGF_NODEFAULT);
+    opts[CONFIG_ROOT][n[CONFIG_ROOT]++] =
+        (cfg_opt_t)CFG_SEC("entra", opts[CONFIG_ENTRA], CFGF_NODEFAULT);
     opts[CONFIG_ROOT][n[CONFIG_ROOT]++] = (cfg_opt_t)CFG_SEC(
         "device", opts[CONFIG_DEVICE], CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES);
     opts[CONFIG_ROOT][n[CONFIG_ROOT]++] = (cfg_opt_t)CFG_SEC(
@@ -367,6 +369,54 @@ static void tls_build(struct config *config, cfg_t *cfg)
         cfg_error(tls, "key: others can read %s: chmod 600 it", config->tls_key);
 }
 
+static void grants_build(struct config *config, cfg_t *cfg)
+{
+    struct identity_grant *grants;
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < cfg_size(cfg, "account"); i++)
+        n += cfg_size(cfg_getnsec(cfg, "account", i), "grants");
+    config->identity.grants = grants = arena_zalloc(config->arena, n * sizeof(*grants));
+    for (unsigned i = 0; i < cfg_size(cfg, "account"); i++) {
+        cfg_t *account = cfg_getnsec(cfg, "account", i);
+        const struct span *lines;
+        unsigned count = list_of(config, account, "grants", false, &lines);
+
+        for (unsigned k = 0; k < count; k++) {
+            struct identity_grant *grant = &grants[config->identity.grant_count++];
+            const char *wrong;
+
+            grant->account = config->accounts.at[i].id;
+            wrong = identity_grant_parse(lines[k], grant);
+            if (wrong)
+                cfg_error(account, "grants: \"%.*s\": %s", SPAN_FMT(lines[k]), wrong);
+        }
+    }
+}
+
+static void entra_build(struct config *config, cfg_t *cfg)
+{
+    cfg_t *entra = cfg_size(cfg, "entra") ? cfg_getsec(cfg, "entra") : NULL;
+    struct identity_conf *to = &config->identity;
+
+    to->revoked = string_of(config, cfg, "revoked");
+    to->data = config->data;
+    grants_build(config, cfg);
+    if (!entra)
+        return;
+    require(entra, "tenant");
+    to->tenant = copy_of(config, entra, "tenant");
+    to->jwks = string_of(config, entra, "jwks");
+    to->issuers.count = list_of(config, entra, "issuers", false, &to->issuers.at);
+    to->audiences.count = list_of(config, entra, "audiences", false, &to->audiences.at);
+    to->storage_audience = strcmp(text_of(entra, "storage_audience"), "yes") == 0;
+    to->delegation_keys = string_of(config, entra, "delegation_keys");
+    secret_of(config, entra, "delegation_secret", true, &to->delegation_secret);
+    if (to->jwks && !to->audiences.count && !to->storage_audience)
+        cfg_error(entra, "entra has no audiences: add audiences = { ... }, or storage_audience = "
+                         "yes");
+}
+
 static void config_build(struct config *config, cfg_t *cfg)
 {
     static const enum log_level levels[] = {LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR};
@@ -391,6 +441,7 @@ static void config_build(struct config *config, cfg_t *cfg)
     tls_build(config, cfg);
     devices_build(config, cfg);
     accounts_build(config, cfg);
+    entra_build(config, cfg);
 }
 
 /* ---- the file, the command line ---- */
@@ -582,6 +633,8 @@ void config_print_example(FILE *out)
     example_rows(out, CONFIG_ROOT, "");
     fputs("\n# https on the data port.\n# tls {\n", out);
     example_rows(out, CONFIG_TLS, "#   ");
+    fputs("# }\n\n# Bearer tokens of Entra ID, and user delegation.\n# entra {\n", out);
+    example_rows(out, CONFIG_ENTRA, "#   ");
     fputs("# }\n\n# One per NVMe device.\ndevice \"slab0\" {\n", out);
     example_rows(out, CONFIG_DEVICE, "    ");
     fputs(

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "blobapi/identity.h"
 #include "cache/cache.h"
 
 enum config_io { CONFIG_IO_AUTO, CONFIG_IO_URING, CONFIG_IO_BLOCKING };
@@ -23,6 +24,7 @@ struct config { /* spans and strings live until config_free */
     struct device_conf *devices;
     unsigned device_count;
     struct accounts accounts;
+    struct identity_conf identity;
     struct arena *arena;
 };
 

@@ -9,6 +9,7 @@
 enum config_section {
     CONFIG_ROOT,
     CONFIG_TLS,
+    CONFIG_ENTRA,
     CONFIG_DEVICE,
     CONFIG_ACCOUNT,
     CONFIG_UPSTREAM,

@@ -40,6 +40,7 @@ struct appliance {
     struct workers *workers;
     struct cache *cache;
     struct upstream *upstream;
+    struct identity *identity;
     struct blobapi *api;
     struct server *server;
     _Atomic bool serving;
@@ -295,6 +296,11 @@ static int start(struct appliance *box)
     err = upstream_start(box);
     if (err < 0)
         return start_failed("upstream", NULL, err);
+    free(TAKE(why));
+    err = identity_open(&box->config->identity, &box->identity, &why);
+    if (err < 0)
+        return start_failed("identity", why, err);
+    api.identity = box->identity;
     api.cache = box->cache;
     api.upstream = box->upstream;
     err = blobapi_open(&api, &box->api);
@@ -323,6 +329,7 @@ static void stop(struct appliance *box)
     box->server = server_close(box->server);
     box->upstream = upstream_close(box->upstream, 0);
     box->api = blobapi_close(box->api);
+    box->identity = identity_close(box->identity);
     if (box->cache)
         box->cache = cache_close(box->cache);
 }

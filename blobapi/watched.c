@@ -1,0 +1,120 @@
+/* blobapi/watched.c - see watched.h. */
+#include "blobapi/watched.h"
+
+#include <fcntl.h>
+#include <openssl/crypto.h>
+
+#include "base/log.h"
+
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
+           a->st_mode == b->st_mode;
+}
+
+static ssize_t read_whole(int fd, char *text, size_t room)
+{
+    size_t used = 0;
+    ssize_t n = 0;
+
+    while (used < room && (n = read(fd, text + used, room - used)) > 0)
+        used += (size_t)n;
+    return n < 0 ? -errno : (ssize_t)used;
+}
+
+static int value_read(struct watched *w, void **ret, struct stat *ret_seen)
+{
+    _cleanup_(fd_close) int fd = open(w->path, O_RDONLY | O_CLOEXEC);
+    char *text;
+    ssize_t n;
+    int err;
+
+    if (fd < 0 || fstat(fd, ret_seen) < 0)
+        return -errno;
+    if (w->secret && (ret_seen->st_mode & 077))
+        return -EACCES;
+    text = xmalloc(w->bytes_max + 1);
+    n = read_whole(fd, text, w->bytes_max + 1);
+    if (n >= 0 && (size_t)n > w->bytes_max)
+        n = -EFBIG;
+    err = n < 0 ? (int)n : w->parse(span_from(text, (size_t)n), ret);
+    OPENSSL_cleanse(text, n > 0 ? (size_t)n : 0);
+    free(text);
+    return err;
+}
+
+static void value_renew(struct watched *w, const struct stat *now)
+{
+    struct stat seen = *now;
+    void *value;
+    int err;
+
+    pthread_rwlock_wrlock(&w->lock);
+    if (!same_file(now, &w->seen)) {
+        err = value_read(w, &value, &seen);
+        w->seen = seen; /* told once, however it went */
+        if (err < 0) {
+            log_warn("a changed file cannot be used; what it said before still counts",
+                     KV_STR("path", w->path), KV_ERR(err));
+        } else {
+            w->drop(w->value);
+            w->value = value;
+            w->generation++;
+            log_info("file read again", KV_STR("path", w->path));
+        }
+    }
+    pthread_rwlock_unlock(&w->lock);
+}
+
+int watched_open(struct watched *w, char **why)
+{
+    int err;
+
+    pthread_rwlock_init(&w->lock, NULL);
+    if (!w->path)
+        return 0;
+    err = value_read(w, &w->value, &w->seen);
+    if (err == -EACCES && w->secret)
+        *why = xasprintf("%s holds secrets: it must be readable by its owner only (chmod 600)",
+                         w->path);
+    else if (err == -EBADMSG)
+        *why = xasprintf("%s cannot be understood", w->path);
+    else if (err < 0)
+        *why = xasprintf("cannot read %s: %s", w->path, strerror(-err));
+    return err;
+}
+
+void watched_close(struct watched *w)
+{
+    if (w->drop)
+        w->drop(w->value);
+    free(w->path);
+    w->path = NULL;
+    w->value = NULL;
+}
+
+const void *watched_hold(struct watched *w)
+{
+    struct stat now;
+    bool same;
+
+    if (!w->path) {
+        pthread_rwlock_rdlock(&w->lock);
+        return NULL;
+    }
+    if (stat(w->path, &now) == 0) { /* gone for a moment, or for good: what was known counts */
+        pthread_rwlock_rdlock(&w->lock);
+        same = same_file(&now, &w->seen);
+        pthread_rwlock_unlock(&w->lock);
+        if (!same)
+            value_renew(w, &now);
+    }
+    pthread_rwlock_rdlock(&w->lock);
+    return w->value;
+}
+
+void watched_release(struct watched *w)
+{
+    pthread_rwlock_unlock(&w->lock);
+}
