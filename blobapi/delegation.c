@@ -81,8 +81,7 @@ int delegation_keys_parse(struct span text, void **ret)
     keys->arena = arena_new();
     keys->at = xcalloc(KEYS_MAX, sizeof(*keys->at));
     while (err == 0 && line_next(&text, &line)) {
-        err = keys->count < KEYS_MAX ? key_line(line, keys->arena, &keys->at[keys->count])
-                                     : -EFBIG;
+        err = keys->count < KEYS_MAX ? key_line(line, keys->arena, &keys->at[keys->count]) : -EFBIG;
         keys->count += err == 0;
     }
     if (err < 0)

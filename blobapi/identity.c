@@ -26,7 +26,7 @@ bool line_next(struct span *text, struct span *ret)
 
 struct span word_next(struct span *line)
 {
-    struct span word = *line;
+    struct span word;
 
     *line = span_trim(*line);
     word = (struct span){line->base, 0};
@@ -303,8 +303,8 @@ struct span identity_challenge(const struct identity *identity)
 static void challenge_make(struct identity *identity)
 {
     const struct identity_conf *conf = identity->conf;
-    struct span audience = conf->audiences.count ? slash_trimmed(conf->audiences.at[0])
-                                                 : STORAGE_AUDIENCE;
+    struct span audience =
+        conf->audiences.count ? slash_trimmed(conf->audiences.at[0]) : STORAGE_AUDIENCE;
 
     identity->challenge = AUTH_CHALLENGE;
     if (conf->tenant.len)

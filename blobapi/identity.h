@@ -29,9 +29,9 @@ struct identity_grant {
  * text; account is left alone. NULL, or what is wrong. */
 const char *identity_grant_parse(struct span text, struct identity_grant *ret) must_check;
 
-struct identity_conf { /* lives as long as the identity */
-    struct span tenant;  /* empty: no tokens and no user delegation */
-    const char *jwks;    /* path; NULL: no tokens */
+struct identity_conf {       /* lives as long as the identity */
+    struct span tenant;      /* empty: no tokens and no user delegation */
+    const char *jwks;        /* path; NULL: no tokens */
     struct jwt_list issuers; /* none: Entra's two of the tenant */
     struct jwt_list audiences;
     bool storage_audience; /* Azure Storage's own too: tokens that also open real accounts */

@@ -120,16 +120,15 @@ static void key_add(struct jwks *jwks, const json_t *json)
         return;
     key = rsa ? rsa_key(json, jwks->arena) : p256_key(json, jwks->arena);
     if (key)
-        jwks->keys[jwks->count++] = (struct jwks_key){.kid = arena_copy(jwks->arena, kid),
-                                                      .alg = rsa ? JWT_RS256 : JWT_ES256,
-                                                      .key = key};
+        jwks->keys[jwks->count++] = (struct jwks_key){
+            .kid = arena_copy(jwks->arena, kid), .alg = rsa ? JWT_RS256 : JWT_ES256, .key = key};
 }
 
 int jwks_parse(struct span text, struct jwks **ret)
 {
-    json_t *json = text.len <= JWKS_BYTES_MAX
-                       ? json_loadb(text.base ? text.base : "", text.len, JSON_REJECT_DUPLICATES, NULL)
-                       : NULL;
+    json_t *json = text.len <= JWKS_BYTES_MAX ? json_loadb(text.base ? text.base : "", text.len,
+                                                           JSON_REJECT_DUPLICATES, NULL)
+                                              : NULL;
     json_t *keys = json_object_get(json, "keys"), *one;
     struct jwks *jwks = xcalloc(1, sizeof(*jwks));
     size_t i;

@@ -1,9 +1,9 @@
 /* blobapi/revoked.c - what no longer counts, by a file that is read again when it changes.
  *
  * One a line: `sas SIGNATURE` (sig= of a SAS, as it is or percent-encoded), `subject OID` (its
- * tokens, and SAS made with its delegation keys), `key OID [START]` (its delegation keys, or the one
- * that starts then), `keys` (every delegation key). A line of no such form is told in the log and
- * makes the file unusable: what was revoked before stays so. */
+ * tokens, and SAS made with its delegation keys), `key OID [START]` (its delegation keys, or the
+ * one that starts then), `keys` (every delegation key). A line of no such form is told in the log
+ * and makes the file unusable: what was revoked before stays so. */
 #include "base/clock.h"
 #include "base/text.h"
 #include "blobapi/identity_internal.h"
@@ -36,8 +36,8 @@ static void entry_oid(enum entry_kind kind, struct span oid, int64_t start_s, st
     char lower[GUID_BYTES];
 
     for (size_t i = 0; i < oid.len && i < sizeof(lower); i++)
-        lower[i] = (char)(oid.base[i] >= 'A' && oid.base[i] <= 'Z' ? oid.base[i] | 32
-                                                                   : oid.base[i]);
+        lower[i] =
+            (char)(oid.base[i] >= 'A' && oid.base[i] <= 'Z' ? oid.base[i] | 32 : oid.base[i]);
     entry_make(kind, oid.len <= sizeof(lower) ? span_from(lower, oid.len) : oid, start_s, ret);
 }
 

@@ -1,5 +1,5 @@
-/* blobapi/user_delegation_key.c - Get User Delegation Key: a key for SAS in a token's subject's name,
- * derived here and not stored (delegation.c). */
+/* blobapi/user_delegation_key.c - Get User Delegation Key: a key for SAS in a token's subject's
+ * name, derived here and not stored (delegation.c). */
 #include "base/clock.h"
 #include "base/date.h"
 #include "base/text.h"

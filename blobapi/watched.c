@@ -47,7 +47,7 @@ static int value_read(struct watched *w, void **ret, struct stat *ret_seen)
 static void value_renew(struct watched *w, const struct stat *now)
 {
     struct stat seen = *now;
-    void *value;
+    void *value = NULL;
     int err;
 
     pthread_rwlock_wrlock(&w->lock);
