@@ -133,6 +133,10 @@ enum az_error delegation_check(const struct auth_request *request, const struct 
         return refuse(ret_detail, SPAN("User delegation SAS are not accepted here."));
     if (!delegation_name(sas, &name) || !delegation_signed(request, sas, &name))
         return refuse(ret_detail, SPAN("Signature did not match."));
+    if (sas->fields[SAS_SI].len) /* it is not signed */
+        return refuse(ret_detail, SPAN("A user delegation SAS has no stored access policy (si)."));
+    if (!identity_is_tenant(identity, name.tenant))
+        return refuse(ret_detail, SPAN("The user delegation key is of another tenant."));
     if (!span_eq(name.service, SPAN("b")) || now_s < name.start_s || now_s >= name.expiry_s)
         return refuse(ret_detail, SPAN("The user delegation key is not valid now, or not here."));
     if (revoked_subject(identity, name.oid) || revoked_delegation(identity, &name))

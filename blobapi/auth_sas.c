@@ -11,7 +11,8 @@
 
 #include "base/date.h"
 
-#define OLDEST_VERSION SPAN("2015-04-05")
+#define OLDEST_VERSION            SPAN("2015-04-05")
+#define OLDEST_DELEGATION_VERSION SPAN("2018-11-09")
 
 static const struct span param_names[SAS_PARAMS] = {
     [SAS_SV] = SPAN("sv"),         [SAS_SS] = SPAN("ss"),       [SAS_SRT] = SPAN("srt"),
@@ -177,6 +178,9 @@ enum az_error sas_parse(const struct target *target, struct arena *arena, struct
         sas.kind = SAS_KIND_ACCOUNT;
     else if (sas.fields[SAS_SKOID].base)
         sas.kind = SAS_KIND_DELEGATION;
+    if (sas.kind == SAS_KIND_DELEGATION &&
+        span_cmp(sas.fields[SAS_SV], OLDEST_DELEGATION_VERSION) < 0)
+        return refuse(ret_detail, SPAN("User delegation SAS are not supported in this version."));
     if (sas.kind != SAS_KIND_ACCOUNT && !resource_set(target, arena, &sas))
         return refuse(ret_detail, SPAN("The signed resource (sr) does not cover this request."));
     *ret = sas;

@@ -3,8 +3,8 @@
  *
  * Own keys are HMAC-SHA256(secret, name): the same each time, so they need no storage, survive a
  * restart and verify with the WAN down. Times enter as seconds, since SDKs write them anew.
- * File: one key a line, `oid tid start expiry service version value [delegated-tid]`, the fields of
- * Azure's answer to Get User Delegation Key. */
+ * File: one key a line, `account oid tid start expiry service version value [delegated-tid]`: the
+ * account it was got from, then the fields of Azure's answer to Get User Delegation Key. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -16,8 +16,10 @@
 #define SECRET_FILE  "delegation.secret"
 #define SECRET_BYTES 32
 #define KEYS_MAX     4096
+#define KEY_LINE_MIN 32 /* two dates and six words */
 
 struct known_key {
+    struct span account;
     struct delegation name;
     unsigned char value[DELEGATION_KEY_BYTES_MAX];
     size_t value_len;
@@ -25,7 +27,7 @@ struct known_key {
 struct known_keys {
     struct arena *arena;
     struct known_key *at;
-    unsigned count;
+    size_t count, room;
 };
 
 /* ---- Azure's ---- */
@@ -45,6 +47,7 @@ static int key_line(struct span line, struct arena *arena, struct known_key *ret
     struct delegation *name = &ret->name;
     struct span value;
 
+    ret->account = arena_copy(arena, word_next(&line));
     name->oid = arena_copy(arena, word_next(&line));
     name->tenant = arena_copy(arena, word_next(&line));
     if (time_word(word_next(&line), &name->start_s) < 0 ||
@@ -66,7 +69,7 @@ void delegation_keys_drop(void *value)
 
     if (!keys)
         return;
-    explicit_bzero(keys->at, keys->count * sizeof(*keys->at));
+    explicit_bzero(keys->at, keys->room * sizeof(*keys->at));
     free(keys->at);
     arena_free(keys->arena);
     free(keys);
@@ -79,9 +82,11 @@ int delegation_keys_parse(struct span text, void **ret)
     int err = 0;
 
     keys->arena = arena_new();
-    keys->at = xcalloc(KEYS_MAX, sizeof(*keys->at));
+    keys->room = MIN(text.len / KEY_LINE_MIN, KEYS_MAX) + 1;
+    keys->at = xcalloc(keys->room, sizeof(*keys->at));
     while (err == 0 && line_next(&text, &line)) {
-        err = keys->count < KEYS_MAX ? key_line(line, keys->arena, &keys->at[keys->count]) : -EFBIG;
+        err =
+            keys->count < keys->room ? key_line(line, keys->arena, &keys->at[keys->count]) : -EFBIG;
         keys->count += err == 0;
     }
     if (err < 0)
@@ -99,14 +104,15 @@ static bool name_eq(const struct delegation *a, const struct delegation *b)
            span_eq_nocase(a->delegated_tenant, b->delegated_tenant);
 }
 
-static bool key_from_file(struct identity *identity, const struct delegation *name,
+static bool key_from_file(struct identity *identity, const struct account *account,
+                          const struct delegation *name,
                           unsigned char ret[DELEGATION_KEY_BYTES_MAX], size_t *ret_len)
 {
     const struct known_keys *keys = watched_hold(&identity->delegation_keys);
     bool found = false;
 
-    for (unsigned i = 0; keys && i < keys->count && !found; i++)
-        if (name_eq(&keys->at[i].name, name)) {
+    for (size_t i = 0; keys && i < keys->count && !found; i++)
+        if (span_eq(keys->at[i].account, account->name) && name_eq(&keys->at[i].name, name)) {
             memcpy(ret, keys->at[i].value, keys->at[i].value_len);
             *ret_len = keys->at[i].value_len;
             found = true;
@@ -150,7 +156,7 @@ bool delegation_key(struct identity *identity, const struct account *account,
                     const struct delegation *name, unsigned char ret[DELEGATION_KEY_BYTES_MAX],
                     size_t *ret_len)
 {
-    if (key_from_file(identity, name, ret, ret_len))
+    if (key_from_file(identity, account, name, ret, ret_len))
         return true;
     if (!identity->secret_bytes || !field_fits(name->oid) || !field_fits(name->tenant) ||
         !field_fits(name->service) || !field_fits(name->version) ||
@@ -204,6 +210,10 @@ int delegation_secret_open(struct identity *identity, char **why)
     int err;
 
     if (conf->delegation_secret.len) {
+        if (conf->delegation_secret.len < SECRET_BYTES) {
+            *why = xasprintf("delegation_secret has fewer than %d bytes", SECRET_BYTES);
+            return -EINVAL;
+        }
         hmac_sha256(conf->delegation_secret, SPAN("hearth delegation secret"), identity->secret);
         identity->secret_bytes = SHA256_BYTES;
         return 0;

@@ -152,6 +152,11 @@ bool identity_knows_oid(const struct identity *identity, uint32_t account, struc
     return false;
 }
 
+bool identity_is_tenant(const struct identity *identity, struct span tenant)
+{
+    return tenant.len && span_eq_nocase(identity->conf->tenant, tenant);
+}
+
 /* ---- tokens ---- */
 
 static struct span slash_trimmed(struct span url)
@@ -318,6 +323,8 @@ static void challenge_make(struct identity *identity)
 int identity_open(const struct identity_conf *conf, struct identity **ret, char **why)
 {
     struct identity *identity = xcalloc(1, sizeof(*identity));
+    /* without tokens it gives out none, but knows those of boxes that share its secret */
+    bool gives_keys = conf->jwks || conf->delegation_secret.len;
     int err;
 
     *why = NULL;
@@ -343,7 +350,7 @@ int identity_open(const struct identity_conf *conf, struct identity **ret, char 
     if ((err = watched_open(&identity->jwks, why)) < 0 ||
         (err = watched_open(&identity->delegation_keys, why)) < 0 ||
         (err = watched_open(&identity->revoked, why)) < 0 ||
-        (err = conf->jwks ? delegation_secret_open(identity, why) : 0) < 0) {
+        (err = gives_keys ? delegation_secret_open(identity, why) : 0) < 0) {
         identity_close(identity);
         return err;
     }
@@ -359,6 +366,7 @@ struct identity *identity_close(struct identity *identity)
     watched_close(&identity->delegation_keys);
     watched_close(&identity->revoked);
     arena_free(identity->arena);
+    pthread_mutex_destroy(&identity->seen_lock);
     explicit_bzero(identity, sizeof(*identity));
     free(identity);
     return NULL;

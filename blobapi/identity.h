@@ -62,6 +62,7 @@ enum az_error identity_token(struct identity *identity, const struct account *ac
 uint32_t identity_rights(const struct identity *identity, uint32_t account, struct span container,
                          const struct subject *subject);
 bool identity_knows_oid(const struct identity *identity, uint32_t account, struct span oid);
+bool identity_is_tenant(const struct identity *identity, struct span tenant);
 
 /* ---- delegation.c ---- */
 

@@ -1,8 +1,13 @@
 /* blobapi/jwks.c - public keys out of a JSON Web Key Set, and signatures checked with them by
- * OpenSSL. */
+ * OpenSSL.
+ *
+ * OpenSSL keeps what failed in a queue of the thread, and SSL_get_error takes whatever lies there
+ * for its own connection's: a bad token would cut another client's TLS on the same loop. So every
+ * way out of here leaves the queue empty. */
 #include <jansson.h>
 #include <openssl/core_names.h>
 #include <openssl/ecdsa.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/param_build.h>
 
@@ -54,6 +59,7 @@ static EVP_PKEY *key_make(const char *type, OSSL_PARAM_BLD *build)
         key = NULL;
     EVP_PKEY_CTX_free(ctx);
     OSSL_PARAM_free(params);
+    ERR_clear_error();
     return key;
 }
 
@@ -191,6 +197,7 @@ static bool key_verify(EVP_PKEY *key, struct span text, const unsigned char *sig
     good = EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, key) == 1 &&
            EVP_DigestVerify(ctx, signature, len, (const unsigned char *)text.base, text.len) == 1;
     EVP_MD_CTX_free(ctx);
+    ERR_clear_error();
     return good;
 }
 

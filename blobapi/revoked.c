@@ -8,7 +8,8 @@
 #include "base/text.h"
 #include "blobapi/identity_internal.h"
 
-#define ENTRIES_MAX 65536
+#define ENTRIES_MAX     65536
+#define ENTRY_BYTES_MIN 6 /* "key a" and its line end */
 
 enum entry_kind { ENTRY_SAS, ENTRY_SUBJECT, ENTRY_KEY, ENTRY_KEY_STARTING };
 
@@ -31,14 +32,15 @@ static void entry_make(enum entry_kind kind, struct span text, int64_t start_s, 
     hmac_sha256(span_from(key, sizeof(key)), text, ret->what);
 }
 
+/* In whatever case: a SAS's skoid is written by whoever holds the key. */
 static void entry_oid(enum entry_kind kind, struct span oid, int64_t start_s, struct entry *ret)
 {
-    char lower[GUID_BYTES];
+    _cleanup_(freep) char *lower = xmalloc(oid.len + 1);
 
-    for (size_t i = 0; i < oid.len && i < sizeof(lower); i++)
+    for (size_t i = 0; i < oid.len; i++)
         lower[i] =
             (char)(oid.base[i] >= 'A' && oid.base[i] <= 'Z' ? oid.base[i] | 32 : oid.base[i]);
-    entry_make(kind, oid.len <= sizeof(lower) ? span_from(lower, oid.len) : oid, start_s, ret);
+    entry_make(kind, span_from(lower, oid.len), start_s, ret);
 }
 
 static int sas_line(struct span signature, struct entry *ret)
@@ -109,7 +111,7 @@ int revoked_parse(struct span text, void **ret)
     struct span line;
     int err = 0;
 
-    revoked->at = xcalloc(ENTRIES_MAX + 1, sizeof(*revoked->at));
+    revoked->at = xcalloc(MIN(text.len / ENTRY_BYTES_MIN, ENTRIES_MAX) + 2, sizeof(*revoked->at));
     while (err == 0 && line_next(&text, &line))
         err = line_read(line, revoked);
     if (err < 0) {

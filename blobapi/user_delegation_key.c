@@ -29,7 +29,7 @@ static int on_element(void *arg, struct xml *xml, struct span name, struct span 
         field = &k->expiry;
     else if (span_eq(name, SPAN("DelegatedUserTid")))
         field = &k->delegated_tenant;
-    if (field)
+    if (field && xml_depth(xml) == 1)
         *field = arena_copy(k->r.http->arena, text);
     return 0;
 }
@@ -107,6 +107,7 @@ static struct next key_judge(struct op *op)
     struct user_delegation_key *k = KEY_OP(op);
     struct request *r = &k->r;
     int64_t now = clock_wall_ns(), start = now, expiry, second = (int64_t)NS_PER_SEC;
+    unsigned char guid[16];
 
     if (xml_end(k->xml) < 0)
         return fail(r, AZ_INVALID_XML_DOCUMENT);
@@ -117,7 +118,7 @@ static struct next key_judge(struct op *op)
     if (iso8601_parse(k->expiry, &expiry) < 0 || expiry <= now || expiry <= start ||
         expiry / second - now / second > DELEGATION_DAYS_MAX * DAY_S)
         return bad_node(r, SPAN("Expiry"), k->expiry);
-    if (k->delegated_tenant.len && k->delegated_tenant.len != GUID_BYTES)
+    if (k->delegated_tenant.len && guid_parse(k->delegated_tenant, guid) < 0)
         return bad_node(r, SPAN("DelegatedUserTid"), k->delegated_tenant);
     k->name = (struct delegation){.oid = r->granted.oid,
                                   .tenant = r->granted.tenant,

@@ -32,7 +32,7 @@ static int value_read(struct watched *w, void **ret, struct stat *ret_seen)
 
     if (fd < 0 || fstat(fd, ret_seen) < 0)
         return -errno;
-    if (w->secret && (ret_seen->st_mode & 077))
+    if (ret_seen->st_mode & (w->secret ? 077 : S_IWOTH))
         return -EACCES;
     text = xmalloc(w->bytes_max + 1);
     n = read_whole(fd, text, w->bytes_max + 1);
@@ -44,20 +44,25 @@ static int value_read(struct watched *w, void **ret, struct stat *ret_seen)
     return err;
 }
 
+/* It will be refused until it changes; anything else (no descriptor left, the moment between two
+ * renames) may be over at the next look, and a revocation must not be lost to it. */
+static bool is_final(int err)
+{
+    return err == -EBADMSG || err == -EFBIG || err == -EACCES;
+}
+
 static void value_renew(struct watched *w, const struct stat *now)
 {
     struct stat seen = *now;
     void *value = NULL;
-    int err;
+    int err = 0;
 
     pthread_rwlock_wrlock(&w->lock);
     if (!same_file(now, &w->seen)) {
         err = value_read(w, &value, &seen);
-        w->seen = seen; /* told once, however it went */
-        if (err < 0) {
-            log_warn("a changed file cannot be used; what it said before still counts",
-                     KV_STR("path", w->path), KV_ERR(err));
-        } else {
+        if (err == 0 || is_final(err))
+            w->seen = seen;
+        if (err == 0) {
             w->drop(w->value);
             w->value = value;
             w->generation++;
@@ -65,6 +70,9 @@ static void value_renew(struct watched *w, const struct stat *now)
         }
     }
     pthread_rwlock_unlock(&w->lock);
+    if (err < 0)
+        log_warn_limited("a changed file cannot be used; what it said before still counts",
+                         KV_STR("path", w->path), KV_ERR(err));
 }
 
 int watched_open(struct watched *w, char **why)
@@ -72,12 +80,15 @@ int watched_open(struct watched *w, char **why)
     int err;
 
     pthread_rwlock_init(&w->lock, NULL);
+    w->opened = true;
     if (!w->path)
         return 0;
     err = value_read(w, &w->value, &w->seen);
     if (err == -EACCES && w->secret)
         *why = xasprintf("%s holds secrets: it must be readable by its owner only (chmod 600)",
                          w->path);
+    else if (err == -EACCES)
+        *why = xasprintf("cannot read %s, or anybody may write it (chmod o-w)", w->path);
     else if (err == -EBADMSG)
         *why = xasprintf("%s cannot be understood", w->path);
     else if (err < 0)
@@ -87,9 +98,12 @@ int watched_open(struct watched *w, char **why)
 
 void watched_close(struct watched *w)
 {
+    if (w->opened)
+        pthread_rwlock_destroy(&w->lock);
     if (w->drop)
         w->drop(w->value);
     free(w->path);
+    w->opened = false;
     w->path = NULL;
     w->value = NULL;
 }

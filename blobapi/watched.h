@@ -3,7 +3,8 @@
  *
  * Every hold asks the file system once (one stat, under 1 us), so that a change counts from the
  * next request on; a changed file is read on the loop that notices (files are small and local). A
- * file that cannot be read or understood leaves what was known before, and one line in the log.
+ * file that cannot be read or understood, or that anybody may write, leaves what was known before,
+ * and a line in the log. Reading holds up who asks meanwhile: 1 ms for 1 000 lines.
  * Writers should rename a whole file into place. Any thread. */
 #ifndef BLOBAPI_WATCHED_H
 #define BLOBAPI_WATCHED_H
@@ -16,11 +17,12 @@
 struct watched {
     char *path; /* NULL: not configured; it then holds nothing */
     size_t bytes_max;
-    bool secret; /* refused when others can read it */
+    bool secret; /* refused when others can read it; any file when anybody may write it */
     /* 0 and a value, or -errno. */
     int (*parse)(struct span text, void **ret);
     void (*drop)(void *value); /* NULL is fine */
 
+    bool opened;
     pthread_rwlock_t lock;
     struct stat seen;
     void *value;

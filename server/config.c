@@ -412,6 +412,12 @@ static void entra_build(struct config *config, cfg_t *cfg)
     to->storage_audience = strcmp(text_of(entra, "storage_audience"), "yes") == 0;
     to->delegation_keys = string_of(config, entra, "delegation_keys");
     secret_of(config, entra, "delegation_secret", true, &to->delegation_secret);
+    for (unsigned i = 0; i < to->issuers.count; i++)
+        if (!to->issuers.at[i].len)
+            cfg_error(entra, "issuers: one of them is empty");
+    for (unsigned i = 0; i < to->audiences.count; i++)
+        if (!to->audiences.at[i].len)
+            cfg_error(entra, "audiences: one of them is empty");
     if (to->jwks && !to->audiences.count && !to->storage_audience)
         cfg_error(entra, "entra has no audiences: add audiences = { ... }, or storage_audience = "
                          "yes");

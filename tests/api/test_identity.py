@@ -20,7 +20,7 @@ GRANTS = f'''grants = {{ "oid:{TRAINER} models racwdl", "oid:{TRAINER} * delegat
 def tenant(tmp_path_factory):
     made = Tenant(tmp_path_factory.mktemp("tenant"))
     made.replace("revoked", "# nobody\n")
-    made.replace("azure.keys", " ".join(KEYSET) + f" {AZURES}\n")
+    made.replace("azure.keys", " ".join((ACCOUNT, *KEYSET, AZURES)) + "\n")
     return made
 
 
