@@ -2,9 +2,10 @@
  * account, service and user delegation SAS, bearer tokens, verified here without asking anyone.
  *
  * auth_check is one call between dispatch and everything else, on the loop: one HMAC in the common
- * case, no allocation beyond the request's arena. Compares are constant-time. Secrets are never
- * logged; what failed is told in *ret_detail, as the service tells it in AuthenticationErrorDetail.
- * Files: auth.c (which scheme, what it grants), auth_shared_key.c, auth_sas.c. */
+ * case, no allocation beyond the request's arena but for tokens (JSON). Compares are constant-time.
+ * Secrets are never logged; what failed is told in *ret_detail, as the service tells it in
+ * AuthenticationErrorDetail. Files: auth.c (which scheme, what it grants), auth_shared_key.c,
+ * auth_sas.c, auth_bearer.c. */
 #ifndef BLOBAPI_AUTH_H
 #define BLOBAPI_AUTH_H
 

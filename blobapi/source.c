@@ -168,33 +168,43 @@ static struct next fail_unauthorized(struct request *r, enum az_error source)
 
 /* ---- rights ---- */
 
-/* As a Get of the URL would be judged; a token stands in a header of its own. */
-static enum az_error source_authorized(struct request *r, struct source *s)
+/* As a Get of the URL would be judged, with that token, if any, in Authorization. Its bytes came
+ * over the request's connection, a SAS would travel as its URL says. */
+static enum az_error source_authorized(struct request *r, struct source *s, struct span token)
 {
-    struct span token = exchange_header(r->http, SPAN("x-ms-copy-source-authorization"));
-    struct header authorization = {.name = SPAN("authorization"), .value = token};
+    const struct header headers[] = {{SPAN("x-ms-version"), r->version},
+                                     {SPAN("authorization"), token}};
     struct span detail = {NULL, 0}, rest;
     struct granted granted;
     struct auth_request check = {.method = SPAN("GET"),
                                  .target = &s->target,
-                                 .headers = &authorization,
-                                 .header_count = token.len > 0,
+                                 .headers = headers,
+                                 .header_count = token.len ? 2 : 1,
                                  .peer = r->http->peer,
-                                 .tls = s->tls,
+                                 .tls = s->tls && (!token.len || r->http->tls),
                                  .now_ns = clock_wall_ns(),
                                  .arena = r->http->arena,
-                                 .need = {AUTH_OBJECT, AUTH_READ, AUTH_READ}};
+                                 .identity = r->api->conf.identity,
+                                 .need = {AUTH_OBJECT, AUTH_READ, AUTH_READ, AUTH_READ}};
 
     if (token.len && !span_eq_nocase(span_cut(token, ' ', &rest), SPAN("Bearer")))
         return AZ_INVALID_AUTHENTICATION_INFO; /* a key's signature is not for a source */
     return auth_check(&check, &granted, &detail);
 }
 
-static bool is_implied(const struct request *r, const struct source *s)
+/* Within its account Copy Blob needs no word about the source: a key may read it anyway, a token's
+ * subject is judged on it. */
+static enum az_error source_rights(struct request *r, struct source *s, bool implied)
 {
-    return s->target.account == r->account && r->granted.kind == AUTH_BY_KEY &&
-           !target_find(&s->target, SPAN("sig")) &&
-           !exchange_header(r->http, SPAN("x-ms-copy-source-authorization")).len;
+    struct span token = exchange_header(r->http, SPAN("x-ms-copy-source-authorization"));
+
+    implied = implied && s->target.account == r->account && !token.len &&
+              !target_find(&s->target, SPAN("sig"));
+    if (implied && r->granted.kind == AUTH_BY_KEY)
+        return AZ_OK;
+    if (implied && r->granted.kind == AUTH_BY_TOKEN)
+        token = exchange_header(r->http, SPAN("authorization"));
+    return source_authorized(r, s, token);
 }
 
 /* ---- the version ---- */
@@ -240,7 +250,7 @@ static struct next source_look(struct request *r, struct source *s, bool refetch
 
 struct next source_find(struct request *r, struct source *s, bool implied, struct next after)
 {
-    enum az_error error = implied && is_implied(r, s) ? AZ_OK : source_authorized(r, s);
+    enum az_error error = source_rights(r, s, implied);
 
     if (error)
         return fail_unauthorized(r, error);

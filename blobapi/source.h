@@ -49,8 +49,8 @@ enum az_error source_inputs(struct request *r, struct source *source, struct spa
 /* Like fail_header, but never says a URL: it may hold a signature. */
 struct next fail_source_input(struct request *r, enum az_error error, struct span culprit);
 /* Judges rights, finds it, judges conditions and type; source->blob is it afterwards. Fails the
- * request where it may not be read or is not there. implied: the request's own key is enough within
- * its account (Copy Blob). */
+ * request where it may not be read or is not there. implied: the request's own key or token is
+ * enough within its account (Copy Blob). */
 struct next source_find(struct request *r, struct source *source, bool implied, struct next after);
 /* Its bytes were refused by the cloud, which has another version: looks again. -ESTALE after
  * SOURCE_CHANGES_MAX times. */

@@ -209,6 +209,79 @@ def test_who_gets_a_delegation_key(api, tenant):
     assert bearer(api, tenant.token(), "POST", path, None, b"<KeyInfo>").code == "InvalidXmlDocument"
 
 
+def test_delegation_sas_forms_that_are_refused(api):
+    good = user_sas([*KEYSET, AZURES])
+    assert by_sas(api, good).status == 200
+    for what, token in {"a stored policy beside it": good + "&si=policy", "before there were any": user_sas(
+            [*KEYSET, AZURES], sv="2018-03-28"), "expired": user_sas([*KEYSET, AZURES], se=stamp(minutes=-1)),
+            "a second subject": good + "&skoid=" + STRANGER, "another one's": good.replace(TRAINER, STRANGER),
+            "another tenant": user_sas([TRAINER, STRANGER, *KEYSET[2:], AZURES]), "without sktid": re.sub(
+            "sktid=[^&]*&", "", good), "a user to show, unsigned": good + "&sduoid=" + STRANGER,
+            "for queues": user_sas([*KEYSET[:4], "q", KEYSET[5], AZURES])}.items():
+        answer = by_sas(api, token)
+        if what == "a second subject":    # the first counts, as everywhere
+            assert answer.status == 200
+        else:
+            assert (answer.status, answer.code) == (403, "AuthenticationFailed"), what
+
+
+# ---- sources of copies ----
+
+SYNC = {"x-ms-requires-sync": "true"}
+
+
+def source(api, path, query=""):
+    return f"http://{api.host}:{api.port}{api.base}{path}" + (f"?{query}" if query else "")
+
+
+def copy(api, url, headers, path="/models/copy", token=None):
+    headers = {**headers, "x-ms-copy-source": url}
+    if token:
+        headers["x-ms-copy-source-authorization"] = f"Bearer {token}"
+    return api.request("PUT", path, headers)
+
+
+COPIES = {"copy": ({}, "/models/copy", 202), "sync": (SYNC, "/models/copy", 202), "put": (BLOB, "/models/copy", 201),
+          "block": ({}, "/models/copy?comp=block&blockid=AAAA", 201)}
+
+
+@pytest.mark.parametrize("kind", COPIES)
+def test_source_by_token_or_user_delegation_sas(api, tenant, revoke, kind):
+    headers, path, status = COPIES[kind]
+    key = [*KEYSET, AZURES]
+    reader = tenant.token(oid=STRANGER, roles=["Reader"])
+    assert copy(api, source(api, "/other/b"), headers, path, reader).status == status
+    assert copy(api, source(api, "/models/b", user_sas(key)), headers, path).status == status
+    his = user_sas(key, sv="2025-07-05", sduoid=STRANGER)
+    assert copy(api, source(api, "/models/b", his), headers, path, tenant.token(oid=STRANGER)).status == status
+    revoked = user_sas(key, sp="rl")
+    revoke("sas " + re.search("sig=([^&]*)", revoked)[1])
+    for url, token, code, why in (
+            (source(api, "/other/b"), tenant.token(), 403, "AuthorizationPermissionMismatch"),
+            (source(api, "/other/b"), tenant.token(roles=["Reader"], exp=1700000000), 401, "InvalidAuthenticationInfo"),
+            (source(api, "/other/b"), reader[:-8] + "AAAAAAAA", 401, "InvalidAuthenticationInfo"),
+            (source(api, "/other/b", user_sas(key, container="other")), None, 403, "AuthorizationPermissionMismatch"),
+            (source(api, "/models/b", user_sas(key, sp="wl")), None, 403, "AuthorizationPermissionMismatch"),
+            (source(api, "/models/b", his), None, 403, "AuthenticationFailed"),
+            (source(api, "/models/b", his), tenant.token(), 403, "AuthenticationFailed"),
+            (source(api, "/models/b", revoked), None, 403, "AuthenticationFailed")):
+        answer = copy(api, url, headers, path, token)
+        assert (answer.status, answer.code) == (code, "CannotVerifyCopySource"), (url, answer)
+        assert answer.headers["x-ms-copy-source-error-code"] == why, (url, answer)
+        assert "www-authenticate" not in answer.headers
+
+
+def test_copy_within_the_account_needs_the_subjects_right_to_read_only(api, tenant):
+    def rename(token, path, headers=None):
+        return bearer(api, token, "PUT", "/models/renamed", {"x-ms-copy-source": source(api, path), **(headers or {})})
+    assert rename(tenant.token(), "/models/b").status == 202
+    assert rename(tenant.token(roles=["Reader"]), "/other/b").status == 202
+    for token, path, headers in ((tenant.token(), "/other/b", None), (tenant.token(oid=STRANGER, appid="app1"), "/models/b", None)):
+        answer = rename(token, path, headers)
+        assert (answer.status, answer.code) == (403, "CannotVerifyCopySource"), answer
+    assert rename(tenant.token(), "/models/b", SYNC).status == 401    # only Copy Blob takes the request's for the source's
+
+
 # ---- revocation ----
 
 @pytest.fixture

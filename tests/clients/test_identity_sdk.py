@@ -52,6 +52,13 @@ def test_python_sdk__token_credential_and_user_delegation_sas(https):
     assert key.signed_oid == TRAINER
     sas = generate_container_sas(ACCOUNT, "models", user_delegation_key=key, expiry=now + timedelta(minutes=30),
                                  permission=ContainerSasPermissions(read=True, list=True))
+    copies = service.get_container_client("models")
+    assert copies.get_blob_client("renamed").start_copy_from_url(f"{url}/models/b")["copy_status"] == "success"
+    copies.get_blob_client("by-token").upload_blob_from_url(f"{url}/models/b",
+                                                            source_authorization=f"Bearer {tenant.token()}")
+    copies.get_blob_client("by-sas").upload_blob_from_url(f"{url}/models/b?{sas}")
+    for name in ("renamed", "by-token", "by-sas"):
+        assert copies.download_blob(name).readall() == b"bytes"
     blob = BlobClient.from_blob_url(f"{url}/models/b?{sas}", connection_verify=ca)
     assert blob.download_blob().readall() == b"bytes"
     with pytest.raises(Exception, match="AuthorizationPermissionMismatch"):
