@@ -1,5 +1,6 @@
-/* A key set (first line) and a token (the rest) from any bytes. Nothing may crash, and no token is
- * signed by keys that are not in the set. Lines of the small files go the same way. */
+/* A key set (first line) and a token (the rest) from any bytes; lines of the small files go the
+ * same way. Nothing may crash, and what is taken for a token has a key's name and a signature over
+ * what stands before it. */
 #include <stdlib.h>
 
 #include "blobapi/identity_internal.h"
