@@ -14,7 +14,8 @@ struct blobapi_conf {
     struct upstream *upstream; /* NULL: no account has one */
     const struct accounts *accounts;
     struct workers *workers;
-    struct identity *identity; /* NULL: as in struct auth_request */
+    struct identity *identity;  /* NULL: as in struct auth_request */
+    bool copies_from_elsewhere; /* the upstream has a copy_policy */
 };
 int blobapi_open(const struct blobapi_conf *conf,
                  struct blobapi **ret) must_check;  /* main thread */

@@ -90,10 +90,16 @@ static uint64_t bytes_max(const struct copy_blob *c)
                                                 : UINT64_MAX;
 }
 
+/* What a source elsewhere says its MD5 is, is checked: it would be told as the copy's. */
+static bool md5_is_claimed(const struct copy_blob *c)
+{
+    return c->source.external && source_record(&c->source)->content_md5.len;
+}
+
 /* An MD5 that is to be stored is checked, as a Put Blob's is, unless it is the source's own. */
 static bool md5_to_check(const struct copy_blob *c)
 {
-    const struct blob_record *b = blob_record(c->source.blob);
+    const struct blob_record *b = source_record(&c->source);
 
     return c->content.md5.len &&
            !(b->content_md5.len && memcmp(c->content.md5.base, b->content_md5.base, 16) == 0);
@@ -102,6 +108,7 @@ static bool md5_to_check(const struct copy_blob *c)
 static struct next copy_transfer(struct copy_blob *c, uint64_t bytes, bool md5)
 {
     c->transfer.from = c->source.blob;
+    c->transfer.external = c->source.external;
     c->transfer.range = (struct range){0, bytes};
     c->transfer.object_max = bytes > PUT_BLOB_BYTES_MAX ? COPY_OBJECT_BYTES : PUT_BLOB_BYTES_MAX;
     c->transfer.want_md5 = md5;
@@ -112,14 +119,15 @@ static struct next copy_transfer(struct copy_blob *c, uint64_t bytes, bool md5)
 static struct next copy_sourced(struct op *op)
 {
     struct copy_blob *c = COPY(op);
-    uint64_t bytes = blob_record(c->source.blob)->length;
-    bool md5 = c->want.has_md5 || md5_to_check(c), hashed = md5 || c->want.has_crc64;
+    uint64_t bytes = source_record(&c->source)->length;
+    bool md5 = c->want.has_md5 || md5_to_check(c) || md5_is_claimed(c),
+         hashed = md5 || c->want.has_crc64;
 
     if (bytes > bytes_max(c))
         return fail_detail(
             &c->r, AZ_REQUEST_BODY_TOO_LARGE, SPAN("MaxLimit"),
             arena_printf(c->r.http->arena, "%llu", (unsigned long long)bytes_max(c)));
-    c->by_reference = blob_is_shared(c->source.blob) && !hashed;
+    c->by_reference = c->source.blob && blob_is_shared(c->source.blob) && !hashed;
     if (!c->by_reference && bytes)
         return copy_transfer(c, bytes, md5);
     return GO(copy_moved);
@@ -145,7 +153,8 @@ static enum az_error copy_hashes(struct copy_blob *c)
         md5_free(md5);
     }
     if ((c->want.has_md5 && memcmp(c->want.md5, t->md5, 16) != 0) ||
-        (md5_to_check(c) && memcmp(c->content.md5.base, t->md5, 16) != 0))
+        (md5_to_check(c) && memcmp(c->content.md5.base, t->md5, 16) != 0) ||
+        (md5_is_claimed(c) && memcmp(source_record(&c->source)->content_md5.base, t->md5, 16) != 0))
         return AZ_MD5_MISMATCH;
     return c->want.has_crc64 && c->want.crc64 != crc64 ? AZ_CRC64_MISMATCH : AZ_OK;
 }
@@ -169,7 +178,7 @@ static struct span given_or(struct span given, struct span source)
  * the rest unless it says not to. */
 static void copy_describe(struct copy_blob *c)
 {
-    const struct blob_record *from = blob_record(c->source.blob);
+    const struct blob_record *from = source_record(&c->source);
     bool puts = is(c, OPERATION_PUT_BLOB_FROM_URL);
     struct content_inputs content = c->content;
 
@@ -191,7 +200,7 @@ static void copy_describe(struct copy_blob *c)
 
 static void copy_record(struct copy_blob *c)
 {
-    const struct blob_record *from = blob_record(c->source.blob);
+    const struct blob_record *from = source_record(&c->source);
     const struct transfer *t = &c->transfer;
 
     c->record = record_new(&c->r);
@@ -218,13 +227,14 @@ static struct next copy_begun(struct op *op)
     }
     tx_put(r->tx, &c->record, c->transfer.pieces, c->transfer.count, NULL, true);
     c->transfer.count = c->transfer.room = 0; /* the change has their references */
-    tx_copied(r->tx, c->source.blob);
+    if (c->source.blob)
+        tx_copied(r->tx, c->source.blob);
     return change_commit(r, UPLOAD_CONTENT, GO(copy_committed));
 }
 
 static struct next copy_absent(struct copy_blob *c)
 {
-    c->all = (struct piece){NULL, 0, blob_record(c->source.blob)->length};
+    c->all = (struct piece){NULL, 0, source_record(&c->source)->length};
     c->refill.pieces = &c->all;
     c->refill.count = 1;
     c->refill.from = c->source.blob;

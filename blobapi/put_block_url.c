@@ -24,6 +24,9 @@ static enum az_error block_inputs(struct put_block_url *p, struct span *culprit)
 
     if (!error)
         error = block_range(p, culprit);
+    if (!error && p->range.given)
+        p->source.range = (struct range){
+            p->range.first, p->range.open ? UINT64_MAX : p->range.last - p->range.first + 1};
     if (!error)
         error = source_hash_inputs(&p->r, &p->want, culprit);
     *culprit = error ? *culprit : SPAN("Content-Length");
@@ -51,7 +54,7 @@ static struct next block_sourced(struct op *op)
 {
     struct put_block_url *p = PUT_BLOCK_URL(op);
     struct range range;
-    enum az_error error = range_resolve(&p->range, blob_record(p->source.blob)->length, &range);
+    enum az_error error = range_resolve(&p->range, source_record(&p->source)->length, &range);
 
     if (error)
         return fail(&p->r, error);
@@ -62,6 +65,7 @@ static struct next block_sourced(struct op *op)
             &p->r, AZ_REQUEST_BODY_TOO_LARGE, SPAN("MaxLimit"),
             arena_printf(p->r.http->arena, "%llu", (unsigned long long)PUT_BLOCK_BYTES_MAX));
     p->transfer.from = p->source.blob;
+    p->transfer.external = p->source.external;
     p->transfer.range = range;
     p->transfer.object_max = PUT_BLOCK_BYTES_MAX;
     p->transfer.staged = true;

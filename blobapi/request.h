@@ -181,6 +181,7 @@ struct blobapi {
     struct blobapi_conf conf;
     _Atomic unsigned waiting_for_space;
     _Atomic unsigned transfers;        /* of large bodies, transfer.c */
+    _Atomic unsigned receives;         /* of bodies from elsewhere, likewise */
     _Atomic uint64_t *silent_until_ns; /* per account, as in conf.accounts (find.c) */
 };
 /* The row for a method and target; NULL: *error (and for a query parameter or header, its name)

@@ -131,6 +131,10 @@ enum az_error source_inputs(struct request *r, struct source *s, struct span *cu
         return error;
     *culprit = SPAN("x-ms-copy-source");
     error = source_url_parse(&asked, exchange_header(r->http, *culprit), r->http->arena, s);
+    if (error == AZ_COPY_SOURCE_EXTERNAL && r->api->conf.copies_from_elsewhere) {
+        s->elsewhere = exchange_header(r->http, *culprit);
+        error = AZ_OK;
+    }
     if (!error)
         *culprit = (struct span){NULL, 0};
     return error;
@@ -250,20 +254,27 @@ static struct next source_look(struct request *r, struct source *s, bool refetch
 
 struct next source_find(struct request *r, struct source *s, bool implied, struct next after)
 {
-    enum az_error error = source_rights(r, s, implied);
+    enum az_error error;
 
-    if (error)
-        return fail_unauthorized(r, error);
     r->source = s;
     s->after = after;
+    if (s->elsewhere.len)
+        return source_external_find(r, s);
+    error = source_rights(r, s, implied);
+    if (error)
+        return fail_unauthorized(r, error);
     return source_look(r, s, false);
 }
 
 struct next source_find_again(struct request *r, struct source *s, struct next after)
 {
-    if (s->changes++ == SOURCE_CHANGES_MAX)
-        return fail_errno(r, -ESTALE);
+    bool changes_on = s->changes++ == SOURCE_CHANGES_MAX;
+
     s->after = after;
+    if (s->elsewhere.len)
+        return changes_on ? fail(r, AZ_COPY_SOURCE_UNREACHABLE) : source_external_find(r, s);
+    if (changes_on)
+        return fail_errno(r, -ESTALE);
     return source_look(r, s, true); /* what is known here looks fresh and is not */
 }
 
@@ -295,9 +306,14 @@ static struct next source_blob(struct op *op)
     return find_blob(REQUEST(op), (struct range){0, 0}, GO(source_found));
 }
 
-static enum az_error source_verdict(const struct request *r, const struct source *s)
+const struct blob_record *source_record(const struct source *s)
 {
-    const struct blob_record *b = blob_record(s->blob);
+    return s->blob ? blob_record(s->blob) : &external_head(s->external)->record;
+}
+
+enum az_error source_verdict(const struct request *r, const struct source *s)
+{
+    const struct blob_record *b = source_record(s);
     struct condition_subject subject = {b->etag, b->cloud_etag, b->modified_ns};
 
     if (conditions_judge(&s->conditions, &subject) != AZ_OK)
@@ -326,4 +342,5 @@ void source_done(struct request *r, struct source *s)
 {
     side_drop(&s->other); /* the request's own references go with it, whichever it wears */
     s->blob = s->blob ? blob_unref(s->blob) : NULL;
+    s->external = external_close(s->external);
 }

@@ -1,13 +1,16 @@
 /* blobapi/source.h - x-ms-copy-source: which version of this box it names, and whether whoever asks
- * may read it. Sub-routine of steps; loop thread. Nothing is ever fetched: a URL is matched against
- * the names of this box, and any other one is refused.
+ * may read it; or where else it lies, when the configuration allows that. Sub-routine of steps;
+ * loop thread. A URL is matched against the names of this box first.
  *
- * A source is looked for as a Get would: the newest version in the box, dirty or not, from the
- * cloud where the box does not know. It is pinned, whatever becomes of its name. */
+ * A source in the box is looked for as a Get would: the newest version, dirty or not, from the
+ * cloud where the box does not know. It is pinned, whatever becomes of its name. One elsewhere is
+ * begun to be read (source_external.c): its head is the record, its bytes follow when they are
+ * asked for. */
 #ifndef BLOBAPI_SOURCE_H
 #define BLOBAPI_SOURCE_H
 
 #include "blobapi/request.h"
+#include "upstream/external.h"
 
 #define SOURCE_URL_BYTES_MAX 8192
 #define SOURCE_CHANGES_MAX   3 /* the cloud had another version when its bytes were asked for */
@@ -28,7 +31,10 @@ struct source {
     bool tls;
     struct target target;
     struct conditions conditions; /* x-ms-source-if-* */
-    struct blob *blob;            /* the version found; a reference */
+    struct range range;           /* of it that will be read, if elsewhere; len 0: all */
+    struct blob *blob;            /* the version found; a reference. NULL: it is elsewhere */
+    struct span elsewhere;        /* the URL with its query; empty: it is in the box */
+    struct external *external;    /* being read */
     unsigned changes;
     struct source_side other; /* while looking: the request's; else empty */
     struct next after;
@@ -52,9 +58,14 @@ struct next fail_source_input(struct request *r, enum az_error error, struct spa
  * request where it may not be read or is not there. implied: the request's own key or token is
  * enough within its account (Copy Blob). */
 struct next source_find(struct request *r, struct source *source, bool implied, struct next after);
+/* What is known of it. */
+const struct blob_record *source_record(const struct source *source);
 /* Its bytes were refused by the cloud, which has another version: looks again. -ESTALE after
  * SOURCE_CHANGES_MAX times. */
 struct next source_find_again(struct request *r, struct source *source, struct next after);
+/* source_external.c's: opens it, fails the request where that fails. */
+struct next source_external_find(struct request *r, struct source *source);
+enum az_error source_verdict(const struct request *r, const struct source *source);
 void source_done(struct request *r, struct source *source); /* op->free; any state */
 
 #endif

@@ -1,5 +1,5 @@
 /* blobapi/transfer.c - see transfer.h. Steps: (a place) -> open -> (read -> (buffer, copy, push)*)*
- * -> settle -> finish, object by object.
+ * -> settle -> finish, object by object; from elsewhere (buffer, receive, push)* instead.
  *
  * A large body holds a buffer while it waits for another one of the same pool (a writer wants its
  * buffers full), so only a few go at once: they must not be able to hold the whole pool and wait
@@ -8,8 +8,10 @@
 #include "blobapi/transfer.h"
 
 #include "base/clock.h"
+#include "upstream/external.h"
 
-#define TRANSFERS_MAX     8 /* large ones: each holds about six buffers of 512 KiB */
+#define TRANSFERS_MAX     8  /* large ones: each holds about six buffers of 512 KiB */
+#define RECEIVES_MAX      16 /* from elsewhere: each holds one while its source is slow */
 #define TRANSFER_WAIT_NS  (20 * NS_PER_MS)
 #define TRANSFER_PATIENCE (60 * NS_PER_SEC) /* then 503 */
 #define TRANSFER_ASKS_MAX 4
@@ -21,6 +23,8 @@ static struct next transfer_have(struct op *op);
 static struct next transfer_filled(struct op *op);
 static struct next transfer_buffer(struct op *op);
 static struct next transfer_push(struct op *op);
+static struct next transfer_receive(struct op *op);
+static struct next transfer_received(struct op *op);
 static struct next transfer_pushed(struct op *op);
 static struct next transfer_settled(struct op *op);
 static struct next transfer_finish(struct op *op);
@@ -46,20 +50,34 @@ struct next transfer_run(struct request *r, struct transfer *t, struct next afte
     return GO(transfer_begin);
 }
 
+/* False: as many as may be are under way. */
+static bool transfer_count(struct request *r, struct transfer *t)
+{
+    _Atomic unsigned *of = t->external ? &r->api->receives : &r->api->transfers;
+
+    if (!t->external && is_small(t))
+        return true;
+    if (atomic_fetch_add(of, 1) >= (t->external ? RECEIVES_MAX : TRANSFERS_MAX)) {
+        atomic_fetch_sub(of, 1);
+        return false;
+    }
+    t->counted = of;
+    return true;
+}
+
 static struct next transfer_begin(struct op *op)
 {
     struct request *r = REQUEST(op);
     struct transfer *t = r->transfer;
 
-    if (!is_small(t) && atomic_fetch_add(&r->api->transfers, 1) >= TRANSFERS_MAX) {
-        atomic_fetch_sub(&r->api->transfers, 1);
+    if (!transfer_count(r, t)) {
         if (clock_mono_ns() >= t->deadline_ns)
             return fail_errno(r, -EBUSY);
         request_sleep(r, TRANSFER_WAIT_NS);
         return AWAIT(transfer_begin);
     }
-    t->counted = !is_small(t);
-    t->reader = cache_reader_open(t->from, t->range, READ_CLIENT);
+    if (!t->external)
+        t->reader = cache_reader_open(t->from, t->range, READ_CLIENT);
     if (t->want_md5)
         t->chain = md5_chain_open(r->api->conf.workers, r->http->loop);
     return GO(transfer_open);
@@ -98,7 +116,7 @@ static struct next transfer_open(struct op *op)
         return transfer_failed(r, err);
     t->object_start = t->done;
     t->object_end = t->done + bytes;
-    return t->slice.bytes.len ? GO(transfer_buffer) : GO(transfer_read);
+    return t->external || t->slice.bytes.len ? GO(transfer_buffer) : GO(transfer_read);
 }
 
 static struct next transfer_read(struct op *op)
@@ -165,7 +183,53 @@ static struct next transfer_buffer(struct op *op)
     struct request *r = REQUEST(op);
 
     writer_buffer(r->transfer->writer, &r->buf, &op->done);
-    return AWAIT(transfer_push);
+    return r->transfer->external ? AWAIT(transfer_receive) : AWAIT(transfer_push);
+}
+
+static struct next transfer_push_buffer(struct request *r)
+{
+    struct transfer *t = r->transfer;
+
+    if (t->chain)
+        md5_chain_push(t->chain, r->buf);
+    writer_push(t->writer, TAKE(r->buf));
+    if (!t->chain || md5_chain_waiting(t->chain) < MD5_CHAIN_MAX)
+        return GO(transfer_pushed);
+    md5_chain_wait(t->chain, MD5_CHAIN_MAX - 1, &r->op.done);
+    return AWAIT(transfer_pushed);
+}
+
+static struct next transfer_receive(struct op *op)
+{
+    struct request *r = REQUEST(op);
+
+    if (op->done.err)
+        return transfer_failed(r, op->done.err);
+    external_read(r->transfer->external, r->buf, &op->done);
+    return AWAIT(transfer_received);
+}
+
+static struct next transfer_cut_off(struct request *r, int err)
+{
+    if (err == -ESTALE || err == -ECANCELED)
+        return transfer_failed(r, err);
+    transfer_done(r, r->transfer);
+    return fail(r, AZ_COPY_SOURCE_UNREACHABLE); /* half of it is nobody's fault here */
+}
+
+/* Objects of what is large are whole buffers long, so that none holds bytes of two. */
+static struct next transfer_received(struct op *op)
+{
+    struct request *r = REQUEST(op);
+    struct transfer *t = r->transfer;
+
+    if (op->done.err)
+        return transfer_cut_off(r, op->done.err);
+    t->done += r->buf->used;
+    if (r->buf->used < r->buf->size && t->done < t->range.len)
+        return transfer_cut_off(r, -EPROTO);
+    assert(t->done <= t->object_end);
+    return transfer_push_buffer(r);
 }
 
 static struct next transfer_push(struct op *op)
@@ -184,13 +248,7 @@ static struct next transfer_push(struct op *op)
     t->done += n;
     if (r->buf->used < r->buf->size && t->done < t->object_end)
         return GO(transfer_pushed); /* a writer wants its buffers full */
-    if (t->chain)
-        md5_chain_push(t->chain, r->buf);
-    writer_push(t->writer, TAKE(r->buf));
-    if (!t->chain || md5_chain_waiting(t->chain) < MD5_CHAIN_MAX)
-        return GO(transfer_pushed);
-    md5_chain_wait(t->chain, MD5_CHAIN_MAX - 1, &op->done);
-    return AWAIT(transfer_pushed);
+    return transfer_push_buffer(r);
 }
 
 static struct next transfer_pushed(struct op *op)
@@ -199,6 +257,8 @@ static struct next transfer_pushed(struct op *op)
 
     if (!t->slice.bytes.len)
         t->slice = slice_unref(t->slice);
+    if (t->external)
+        return t->done == t->object_end ? GO(transfer_finish) : GO(transfer_buffer);
     if (t->done == t->range.len) {
         reader_settle(t->reader, &op->done); /* what was given may not have been checked yet */
         return AWAIT(transfer_settled);
@@ -244,12 +304,13 @@ static struct next transfer_written(struct op *op)
 static void transfer_end(struct request *r, struct transfer *t)
 {
     t->slice = slice_unref(t->slice);
+    r->buf = iobuf_unref(r->buf); /* begun, not pushed */
     t->reader = reader_close(t->reader);
     t->writer = writer_abort(t->writer);
     t->chain = md5_chain_close(t->chain);
     if (t->counted)
-        atomic_fetch_sub(&r->api->transfers, 1);
-    t->counted = false;
+        atomic_fetch_sub(t->counted, 1);
+    t->counted = NULL;
 }
 
 static struct next transfer_hashed(struct op *op)

@@ -1,6 +1,6 @@
-/* blobapi/transfer.h - bytes of a version of this box into new objects: copies that cannot share
- * what they are made of (bodies located by their record, ranges, hashes to be checked). Sub-routine
- * of steps; loop thread. */
+/* blobapi/transfer.h - bytes of a copy's source into new objects: of a version of this box whose
+ * content cannot be shared (bodies located by their record, ranges, hashes to be checked), or of a
+ * source elsewhere. Sub-routine of steps; loop thread. */
 #ifndef BLOBAPI_TRANSFER_H
 #define BLOBAPI_TRANSFER_H
 
@@ -10,9 +10,10 @@
 
 struct transfer {
     /* the caller's */
-    struct blob *from;   /* its reference is the caller's, who keeps it until the end */
-    struct range range;  /* of it; not empty */
-    uint64_t object_max; /* bytes of one object; more become several */
+    struct blob *from;         /* its reference is the caller's, who keeps it until the end */
+    struct external *external; /* instead of it; opened for the range, the caller's likewise */
+    struct range range;        /* of it; not empty */
+    uint64_t object_max;       /* bytes of one object; more become several */
     bool staged, want_md5;
     struct next changed; /* where to go when the cloud has another version by now */
     /* what came of it: an array in the arena, a reference each, until the caller takes them */
@@ -28,8 +29,8 @@ struct transfer {
     size_t small_len;
     struct writer *writer;
     struct md5_chain *chain;
-    unsigned asks; /* of one gap, without a byte having come */
-    bool counted;  /* in blobapi's number of transfers */
+    unsigned asks;             /* of one gap, without a byte having come */
+    _Atomic unsigned *counted; /* among those of its kind under way; NULL: not */
     uint64_t deadline_ns;
     struct next after;
 };

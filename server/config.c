@@ -423,6 +423,26 @@ static void entra_build(struct config *config, cfg_t *cfg)
                          "yes");
 }
 
+static void copy_policy_build(struct config *config, cfg_t *cfg)
+{
+    struct copy_policy *policy = &config->copy_policy;
+    unsigned origins = cfg_size(cfg, "copy_sources");
+    unsigned networks = cfg_size(cfg, "copy_source_networks");
+    struct origin *origin = arena_alloc(config->arena, origins * sizeof(*origin));
+    struct network *network = arena_alloc(config->arena, networks * sizeof(*network));
+
+    for (unsigned i = 0; i < origins; i++)
+        if (origin_parse(span_of(cfg_getnstr(cfg, "copy_sources", i)), config->arena, &origin[i]))
+            cfg_error(cfg, "copy_sources: %s is not scheme://host[:port]",
+                      cfg_getnstr(cfg, "copy_sources", i));
+    for (unsigned i = 0; i < networks; i++)
+        if (network_parse(span_of(cfg_getnstr(cfg, "copy_source_networks", i)), &network[i]))
+            cfg_error(cfg,
+                      "copy_source_networks: %s is not ADDRESS/BITS with nothing below the bits",
+                      cfg_getnstr(cfg, "copy_source_networks", i));
+    *policy = (struct copy_policy){origin, origins, network, networks};
+}
+
 static void config_build(struct config *config, cfg_t *cfg)
 {
     static const enum log_level levels[] = {LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR};
@@ -444,6 +464,7 @@ static void config_build(struct config *config, cfg_t *cfg)
     config->keepalive_timeout_ns = duration_of(cfg, "keepalive_timeout");
     config->drain_timeout_ns = duration_of(cfg, "drain_timeout");
     config->staged_ttl_ns = duration_of(cfg, "staged_ttl");
+    copy_policy_build(config, cfg);
     tls_build(config, cfg);
     devices_build(config, cfg);
     accounts_build(config, cfg);

@@ -8,6 +8,7 @@
 #include "base/util.h"
 #include "blobapi/identity.h"
 #include "cache/cache.h"
+#include "upstream/network.h"
 
 enum config_io { CONFIG_IO_AUTO, CONFIG_IO_URING, CONFIG_IO_BLOCKING };
 
@@ -25,6 +26,7 @@ struct config { /* spans and strings live until config_free */
     unsigned device_count;
     struct accounts accounts;
     struct identity_conf identity;
+    struct copy_policy copy_policy;
     struct arena *arena;
 };
 

@@ -248,10 +248,13 @@ static int start_failed(const char *what, const char *why, int err)
 
 static int upstream_start(struct appliance *box)
 {
-    const struct upstream_conf conf = {
-        .cache = box->cache, .accounts = &box->config->accounts, .workers = box->workers};
+    const struct upstream_conf conf = {.cache = box->cache,
+                                       .accounts = &box->config->accounts,
+                                       .workers = box->workers,
+                                       .copy_policy = &box->config->copy_policy};
+    bool needed = any_upstream(&box->config->accounts) || box->config->copy_policy.origin_count;
 
-    return any_upstream(&box->config->accounts) ? upstream_open_all(&conf, &box->upstream) : 0;
+    return needed ? upstream_open_all(&conf, &box->upstream) : 0;
 }
 
 static int server_start(struct appliance *box, const char **why)
@@ -285,7 +288,9 @@ static int start(struct appliance *box)
 {
     const struct cache_conf cache_conf = cache_conf_of(box);
     const struct blobapi_conf api_conf = {.accounts = &box->config->accounts,
-                                          .workers = box->workers};
+                                          .workers = box->workers,
+                                          .copies_from_elsewhere =
+                                              box->config->copy_policy.origin_count > 0};
     struct blobapi_conf api = api_conf;
     _cleanup_(freep) char *why = NULL;
     const char *server_why = NULL;

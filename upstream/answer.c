@@ -105,6 +105,17 @@ int64_t answer_modified_ns(const struct wan *wan)
     return ns;
 }
 
+static void answer_content(const struct wan *wan, struct blob_record *record)
+{
+    record->content_type = get(wan, "content-type");
+    record->content_encoding = get(wan, "content-encoding");
+    record->content_language = get(wan, "content-language");
+    record->content_disposition = get(wan, "content-disposition");
+    record->cache_control = get(wan, "cache-control");
+    record->content_md5 = get_md5(wan);
+    record->metadata_count = get_metadata(wan, &record->metadata);
+}
+
 int answer_blob(const struct wan *wan, struct blob_record *ret)
 {
     struct blob_record record = {.durability = DURABILITY_CLOUD};
@@ -117,13 +128,22 @@ int answer_blob(const struct wan *wan, struct blob_record *ret)
         return -EPROTO;
     record.modified_ns = record.created_ns = record.cloud_modified_ns;
     (void)get_date(wan, "x-ms-creation-time", &record.created_ns); /* old servers lack it */
-    record.content_type = get(wan, "content-type");
-    record.content_encoding = get(wan, "content-encoding");
-    record.content_language = get(wan, "content-language");
-    record.content_disposition = get(wan, "content-disposition");
-    record.cache_control = get(wan, "cache-control");
-    record.content_md5 = get_md5(wan);
-    record.metadata_count = get_metadata(wan, &record.metadata);
+    answer_content(wan, &record);
+    *ret = record;
+    return 0;
+}
+
+/* A server that does not say how long a body is could cut it unseen: refused. */
+int answer_external(const struct wan *wan, struct blob_record *ret, struct range *ret_range)
+{
+    struct blob_record record = {.type = BLOB_BLOCK, .durability = DURABILITY_CLOUD};
+    struct span type = get(wan, "x-ms-blob-type");
+
+    if (answer_range(wan, ret_range, &record.length) || (type.len && get_type(wan, &record.type)))
+        return -EPROTO;
+    record.cloud_etag = get(wan, "etag");
+    record.modified_ns = record.cloud_modified_ns = answer_modified_ns(wan);
+    answer_content(wan, &record);
     *ret = record;
     return 0;
 }

@@ -6,7 +6,7 @@
  *   open.c container.c listing.c   flights: one name, one container, one page of a listing
  *   sink.c fetch.c fill.c          bytes into a fill; one range, resumed when cut; the runs of a
  * gap upload.c blocks.c prove.c      write-back of one entry; its blocks; its lost answers pump.c
- * which entries run now, per account
+ * which entries run now, per account; network.c external.c: copy sources elsewhere
  */
 #ifndef UPSTREAM_INTERNAL_H
 #define UPSTREAM_INTERNAL_H
@@ -25,11 +25,18 @@ struct buffers;
 #define BLOCK_BYTES_MIN (128ULL << 10)
 #define BLOCK_BYTES_DEF (8ULL << 20) /* also: what fits goes up as one Put Blob */
 
+#define UPSTREAM_ORIGINS_MAX 64 /* copy sources elsewhere that are read from at once */
+struct external_origin {
+    struct remote *remote;
+    unsigned users;
+};
+
 struct upstream {
     struct upstream_conf conf;
     struct client *client;
     struct remote **remotes; /* by place in conf.accounts; NULL: a local account */
     struct pump **pumps;
+    struct external_origin origins[UPSTREAM_ORIGINS_MAX];
     struct flights flights;
     struct buffers *buffers; /* of uploads */
     struct markers *markers; /* listing.c: the cloud's continuation markers */
@@ -52,6 +59,10 @@ struct remote *upstream_remote_of(struct upstream *upstream,
 
 /* ---- answers of the cloud as records (answer.c). Spans live in the answer's arena ---- */
 int answer_blob(const struct wan *wan, struct blob_record *ret) must_check; /* 200, 206; -EPROTO */
+/* 200, 206 of any server: what it leaves out is left empty, but not how long it is. record->length:
+ * the whole; *ret_range: what this answer brings. */
+int answer_external(const struct wan *wan, struct blob_record *ret,
+                    struct range *ret_range) must_check;
 int answer_container(const struct wan *wan, struct container_record *ret) must_check;
 /* "bytes a-b/total" of a 206; a 200 is all of it. */
 int answer_range(const struct wan *wan, struct range *ret, uint64_t *total) must_check;

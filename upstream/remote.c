@@ -47,6 +47,21 @@ struct remote *remote_new(const struct account *account, struct client *client,
     return remote;
 }
 
+struct remote *remote_new_external(struct span origin, struct client *client,
+                                   const struct remote_conf *conf, const struct copy_policy *policy)
+{
+    struct account *own = xcalloc(1, sizeof(*own));
+    struct remote *remote;
+
+    own->name = own->upstream.endpoint = span_of(xasprintf("%.*s", SPAN_FMT(origin)));
+    own->upstream.auth = UPSTREAM_SAS;
+    own->upstream.sas = SPAN("");
+    remote = remote_new(own, client, conf);
+    remote->own = own;
+    remote->policy = policy;
+    return remote;
+}
+
 struct remote *remote_free(struct remote *remote)
 {
     if (!remote)
@@ -54,6 +69,9 @@ struct remote *remote_free(struct remote *remote)
     assert(!remote->running_count);
     credential_free(remote->credential);
     free(remote->ca_file);
+    if (remote->own)
+        free((char *)remote->own->name.base);
+    free(remote->own);
     free(remote);
     return NULL;
 }

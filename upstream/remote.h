@@ -8,6 +8,7 @@
 #include "upstream/breaker.h"
 #include "upstream/client.h"
 #include "upstream/credential.h"
+#include "upstream/network.h"
 #include "upstream/wan.h"
 
 #define AZURE_VERSION          "2023-11-03" /* startFrom, CRC64 both ways; Azurite knows it */
@@ -31,8 +32,10 @@ struct remote_conf {
 struct upstream;
 
 struct remote {
-    struct upstream *upstream; /* whose; NULL in tests of requests alone */
-    const struct account *account;
+    struct upstream *upstream;     /* whose; NULL in tests of requests alone */
+    const struct account *account; /* of a copy source: `own`, named by its origin */
+    struct account *own;
+    const struct copy_policy *policy; /* where it may be connected to; NULL: anywhere */
     struct client *client;
     struct credential *credential;
     struct remote_conf conf;
@@ -60,6 +63,10 @@ struct remote {
 
 struct remote *remote_new(const struct account *account, struct client *client,
                           const struct remote_conf *conf);
+/* A copy source's server: no credential. The policy outlives it. */
+struct remote *remote_new_external(struct span origin, struct client *client,
+                                   const struct remote_conf *conf,
+                                   const struct copy_policy *policy);
 struct remote *remote_free(struct remote *remote); /* no request may be started; NULL is fine */
 /* The cloud did not give the check that was asked for: the next weaker one from now on. */
 void remote_lower_check(struct remote *remote, enum range_check asked);

@@ -21,6 +21,9 @@ static void remotes_cancel(struct upstream *upstream)
     for (unsigned i = 0; i < upstream->conf.accounts->count; i++)
         if (upstream->remotes[i])
             remote_cancel_all(upstream->remotes[i]);
+    for (unsigned i = 0; i < UPSTREAM_ORIGINS_MAX; i++)
+        if (upstream->origins[i].remote)
+            remote_cancel_all(upstream->origins[i].remote);
 }
 
 static void pumps_wake(struct completion *wake)
@@ -98,6 +101,8 @@ static struct upstream *upstream_free(struct upstream *upstream)
         pump_free(upstream->pumps[i]);
         remote_free(upstream->remotes[i]);
     }
+    for (unsigned i = 0; i < UPSTREAM_ORIGINS_MAX; i++)
+        remote_free(upstream->origins[i].remote);
     free(upstream->pumps);
     free(upstream->remotes);
     markers_free(upstream->markers);
@@ -189,6 +194,9 @@ struct upstream *upstream_close(struct upstream *upstream, uint64_t grace_ns)
     if (!upstream)
         return NULL;
     upstream_stop(upstream, grace_ns);
+    loop_enter(client_loop(upstream->client)); /* copy sources closed after the thread had gone */
+    loop_run_ready(client_loop(upstream->client));
+    loop_enter(NULL);
     return upstream_free(upstream);
 }
 

@@ -12,6 +12,7 @@
 #include "cache/cache.h"
 
 struct upstream;
+struct copy_policy;
 
 #define UPSTREAM_CALLS_MAX 65536 /* waiting calls of all loops together */
 
@@ -22,6 +23,7 @@ struct upstream_conf {
     unsigned connections;                          /* per account, 0: 32 */
     uint64_t connect_timeout_ms, stall_timeout_ms; /* 0: 5 000, 30 000 */
     uint64_t block_bytes;                          /* of uploads, 0: 8 MiB */
+    const struct copy_policy *copy_policy;         /* external.h; outlives the upstream */
 };
 /* What its buffers may take with the defaults; 0 when no account has an upstream. */
 uint64_t upstream_memory(const struct accounts *accounts);

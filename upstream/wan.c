@@ -284,6 +284,18 @@ static void set_method(struct wan *request)
     curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, CURL_BUFFER_BYTES);
 }
 
+/* Judged here, after the name server's answer: a name says nothing of where it leads. */
+static curl_socket_t on_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    struct wan *request = arg;
+
+    if (!copy_address_allowed(request->remote->policy, &address->addr)) {
+        request->address_refused = true;
+        return CURL_SOCKET_BAD;
+    }
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
 static void set_transport(struct wan *request)
 {
     const struct remote_conf *conf = &request->remote->conf;
@@ -305,6 +317,10 @@ static void set_transport(struct wan *request)
     curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT,
                      request->method == WAN_GET ? BODY_BYTES_PER_SECOND_MIN : 1L);
     curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)((conf->stall_timeout_ms + 999) / 1000));
+    if (request->remote->policy) {
+        curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_socket);
+        curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, request);
+    }
     if (request->remote->ca_file)
         curl_easy_setopt(easy, CURLOPT_CAINFO, request->remote->ca_file);
 }

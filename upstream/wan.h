@@ -56,7 +56,8 @@ struct wan {
     int (*on_body)(struct wan *request,
                    struct span bytes); /* of 2xx answers; 0, WAN_PAUSE, -errno */
     struct wan_answer answer;
-    char failure[256]; /* what the transport said, in words */
+    bool address_refused; /* by the remote's policy */
+    char failure[256];    /* what the transport said, in words */
 
     /* private to wan.c and remote.c */
     enum { WAN_IDLE, WAN_WAITING, WAN_RUNNING } state;

@@ -1,9 +1,11 @@
 /* A copy source from any bytes: first line the Host of the request, the rest the URL. What passes
  * is a blob of this box: named by an account or alias, or by the very host that was asked; and what
- * is shown of it afterwards holds no query. */
+ * is shown of it afterwards holds no query. As a URL elsewhere it is read in one way only: what is
+ * connected to is made of what was judged. */
 #include <stdlib.h>
 
 #include "blobapi/source.h"
+#include "upstream/network.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -28,6 +30,23 @@ static void source_check(const struct source_asked *asked, const struct source *
         abort();
 }
 
+static void elsewhere_check(struct span url, struct arena *arena)
+{
+    struct origin_url parsed, again;
+    struct span whole;
+
+    if (origin_url_parse(url, arena, &parsed))
+        return;
+    if (!parsed.path.len || parsed.path.base[0] != '/' ||
+        memchr(parsed.text.base, '@', parsed.text.len))
+        abort();
+    whole = arena_printf(arena, "%.*s%.*s", SPAN_FMT(parsed.text), SPAN_FMT(parsed.path));
+    if (origin_url_parse(whole, arena, &again) || again.origin.port != parsed.origin.port ||
+        again.origin.tls != parsed.origin.tls || !span_eq(again.origin.host, parsed.origin.host) ||
+        !span_eq(again.path, parsed.path))
+        abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct arena *arena = arena_new();
@@ -37,6 +56,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (source_url_parse(&asked, url, arena, &source) == AZ_OK)
         source_check(&asked, &source);
+    elsewhere_check(url, arena);
     arena_free(arena);
     return 0;
 }
