@@ -59,7 +59,7 @@ enum when {
 };
 enum body_rule {
     BODY_NONE,   /* ignored if small, drained by the driver */
-    BODY_XML,    /* up to body_max bytes, read by the handler into memory */
+    BODY_XML,    /* (or multipart) up to body_max bytes, read by the handler into memory */
     BODY_STREAM, /* Content-Length needed (411), body_max bytes at most (413) */
 };
 /* What a change asks of the contract; reads ask nothing. */
@@ -180,6 +180,7 @@ struct request {
 struct blobapi {
     struct blobapi_conf conf;
     _Atomic unsigned waiting_for_space;
+    _Atomic uint64_t batch_bytes;      /* of batches' bodies, batch.c */
     _Atomic unsigned transfers;        /* of large bodies, transfer.c */
     _Atomic uint64_t *silent_until_ns; /* per account, as in conf.accounts (find.c) */
 };
@@ -200,6 +201,8 @@ struct next fail_detail(struct request *r, enum az_error error, struct span elem
                         struct span text);
 struct next fail_errno(struct request *r, int err); /* logs what is a fault of ours */
 struct next cut(struct request *r); /* the head is out: only a cut can still say "failed" */
+/* The XML of r->error into r->emit. */
+void error_emit(struct request *r);
 /* Adds an element to the error that is about to be told. */
 void request_detail(struct request *r, struct span element, struct span text);
 

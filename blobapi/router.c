@@ -182,8 +182,10 @@ version_fits(struct span v) /* YYYY-MM-DD; any date, since clients are newer tha
 static struct next route_version(struct op *op)
 {
     struct request *r = REQUEST(op);
-    struct span asked = exchange_header(r->http, SPAN("x-ms-version"));
+    struct span asked = r->http->version;
 
+    if (!asked.len)
+        asked = exchange_header(r->http, SPAN("x-ms-version"));
     if (!asked.len)
         asked = target_param(&r->target, SPAN("api-version"));
     if (asked.len && !version_fits(asked))
@@ -254,7 +256,8 @@ static struct next route_auth(struct op *op)
         return fail_detail(r, error, SPAN("AuthenticationErrorDetail"), detail);
     if (error)
         return fail(r, error);
-    if (!exchange_header(r->http, SPAN("x-ms-version")).len && r->granted.version.len)
+    if (!r->http->version.len && !exchange_header(r->http, SPAN("x-ms-version")).len &&
+        r->granted.version.len)
         r->version = r->granted.version;
     return o->start ? GO(route_promise) : fail_named(r, o->refusal, o->refusal_names);
 }

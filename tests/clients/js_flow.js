@@ -51,6 +51,21 @@ const flows = {
     assert.strictEqual(await code(blob.upload("3", 1, { conditions: { ifMatch: etag } })), "412 ConditionNotMet");
     assert.strictEqual(await code(container.getBlockBlobClient("js/none").getProperties()), "404 BlobNotFound");
   },
+  async batch() { // of the service, which posts to /ACCOUNT?restype=container, and of the container
+    for (const client of [service.getBlobBatchClient(), container.getBlobBatchClient()]) {
+      const blobs = ["a", "dir/b c", "d%20\u00e9"].map((n) => container.getBlockBlobClient("batch/" + n));
+      for (const b of blobs) await b.upload("x", 1);
+      const none = container.getBlockBlobClient("batch/none");
+      const { subResponses, subResponsesSucceededCount, subResponsesFailedCount } = await client.deleteBlobs([...blobs, none]);
+      assert.deepStrictEqual([subResponsesSucceededCount, subResponsesFailedCount], [3, 1]);
+      assert.deepStrictEqual(subResponses.map((r) => [r.status, r.errorCode]),
+        [[202, undefined], [202, undefined], [202, undefined], [404, "BlobNotFound"]]);
+      for (const b of blobs) assert.strictEqual(await b.exists(), false);
+    }
+    const kept = container.getBlockBlobClient("batch/kept"), alone = await code(kept.upload("x", 1).then(() => kept.setAccessTier("Cool")));
+    const [tier] = (await service.getBlobBatchClient().setBlobsAccessTier([kept], "Cool")).subResponses;
+    assert.strictEqual(tier.errorCode ? `${tier.status} ${tier.errorCode}` : "none", alone); // as alone
+  },
   async account_info() {
     assert.strictEqual((await service.getAccountInfo()).accountKind, "StorageV2");
     await service.getProperties();

@@ -65,7 +65,7 @@ static const struct {
     {"PUT", "/acct/ctr/b?comp=lease", "", 400, "UnsupportedQueryParameter"},
     {"PUT", "/acct/ctr/b?comp=snapshot", "", 400, "UnsupportedQueryParameter"},
     {"PUT", "/acct/ctr/b?comp=tags", "", 400, "UnsupportedQueryParameter"},
-    {"POST", "/acct?comp=batch&restype=container", "", 400, "UnsupportedQueryParameter"},
+    {"POST", "/acct?comp=batch&restype=container", "", 400, "MissingRequiredHeader"},
     {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-structured-body: XSM/1.0; properties=crc64\n", 400,
      "UnsupportedHeader"},
     {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-tags: a=b\n", 400, "UnsupportedHeader"},
