@@ -97,6 +97,7 @@ struct get_blob {
     struct md5 *hash;  /* running; NULL when no MD5 is asked for */
     unsigned char md5[16];
     uint64_t crc64;
+    struct structured_out structured; /* when r.structured; begins with the head */
 };
 struct next get_start(struct op *op);
 void get_done(struct request *r);

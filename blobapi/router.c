@@ -205,6 +205,8 @@ static struct next route_syntax(struct op *op)
         return GO(route_auth); /* whatever else it says, it will be refused */
     error = unserved_inputs(r, &culprit);
     if (!error)
+        error = structured_inputs(r, &culprit);
+    if (!error)
         error = conditions_parse(r->http->headers, r->http->header_count, r->operation->conditions,
                                  r->http->arena, &r->conditions, &culprit);
     return error ? fail_named(r, error, culprit) : GO(route_body);
@@ -219,8 +221,7 @@ static struct next route_body(struct op *op)
         !exchange_header(r->http, SPAN("content-length"))
              .len) /* also when there is no body at all */
         return fail(r, AZ_MISSING_CONTENT_LENGTH_HEADER);
-    if (o->body != BODY_NONE && r->http->body_bytes > 0 &&
-        (uint64_t)r->http->body_bytes > o->body_max)
+    if (o->body != BODY_NONE && r->content_bytes > o->body_max)
         return fail_detail(r, AZ_REQUEST_BODY_TOO_LARGE, SPAN("MaxLimit"),
                            arena_printf(r->http->arena, "%llu", (unsigned long long)o->body_max));
     return GO(route_auth);

@@ -27,7 +27,7 @@ NOT_SERVED = {
     "service.getStatistics": (400, "InvalidQueryParameterValue"),
 }
 PENDING = re.compile(r"Lease$|Tags$|filterBlobs|AccessPolicy|setTier|Snapshot$|undelete|restore|PageRanges|^pageBlob|^appendBlob|"
-                     r"service.setProperties|x-ms-(if-tags|tags|access-tier$|lease-id|structured-body|source-if-tags|copy-source-tag)")
+                     r"service.setProperties|x-ms-(if-tags|tags|access-tier$|lease-id|source-if-tags|copy-source-tag)")
 OWN = os.environ.get("HEARTH_ENDPOINT") is None or os.environ.get("HEARTH_IS_OWN") == "1"
 TABLE = {op: row for op, row in ALL.items() if not OWN or op in NOT_SERVED or not PENDING.search(op)}
 PUBLIC = (409, "PublicAccessNotPermitted")  # unless the account allows it
