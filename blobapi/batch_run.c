@@ -166,35 +166,49 @@ static const struct exchange_ops part_ops = {part_read, part_head, part_send, pa
 
 /* ---- what a part asks for ---- */
 
+static void header_inherit(struct exchange *http, struct span name, struct span value)
+{
+    struct header *headers = arena_alloc(http->arena, (http->header_count + 1) * sizeof(*headers));
+
+    for (unsigned i = 0; i < http->header_count; i++)
+        headers[i] = http->headers[i];
+    headers[http->header_count++] = (struct header){.name = name, .value = value};
+    http->headers = headers;
+}
+
+/* All of the whole's query but what says that it is a batch. */
+static void query_inherit(const struct target *whole, const struct target *part,
+                          struct exchange *http)
+{
+    const char *before = part->query.base ? "&" : "?";
+
+    for (unsigned i = 0; i < whole->param_count; i++) {
+        const struct query_param *p = &whole->params[i];
+
+        if (span_eq(p->name, SPAN("comp")) || span_eq(p->name, SPAN("restype")) ||
+            span_eq(p->name, SPAN("timeout")))
+            continue;
+        http->target = arena_printf(http->arena, "%.*s%s%.*s=%.*s", SPAN_FMT(http->target), before,
+                                    SPAN_FMT(p->name), SPAN_FMT(p->raw));
+        before = "&";
+    }
+}
+
 /* A part without credentials goes under the whole's token or SAS: who has one of these could have
  * written it into each part. A signature by key covers one request and no other. */
 static void credentials_inherit(const struct request *whole, const struct target *target,
                                 struct exchange *http)
 {
     struct span rest, authorization = exchange_header(whole->http, SPAN("authorization"));
-    struct header *headers;
+    bool bearer = span_eq_nocase(span_cut(authorization, ' ', &rest), SPAN("Bearer"));
 
-    if (exchange_header(http, SPAN("authorization")).base || target_find(target, SPAN("sig")))
+    if (exchange_header(http, SPAN("authorization")).base || target_find(target, SPAN("sig")) ||
+        (authorization.base && !bearer))
         return;
-    if (span_eq_nocase(span_cut(authorization, ' ', &rest), SPAN("Bearer"))) {
-        headers = arena_alloc(http->arena, (http->header_count + 1) * sizeof(*headers));
-        for (unsigned i = 0; i < http->header_count; i++)
-            headers[i] = http->headers[i];
-        headers[http->header_count++] =
-            (struct header){.name = SPAN("authorization"), .value = authorization};
-        http->headers = headers;
-    } else if (!authorization.base && target_find(&whole->target, SPAN("sig"))) {
-        http->target = arena_printf(http->arena, "%.*s%s", SPAN_FMT(http->target),
-                                    target->query.base ? "&" : "?");
-        for (unsigned i = 0; i < whole->target.param_count; i++) {
-            const struct query_param *p = &whole->target.params[i];
-
-            if (!span_eq(p->name, SPAN("comp")) && !span_eq(p->name, SPAN("restype")) &&
-                !span_eq(p->name, SPAN("timeout")))
-                http->target = arena_printf(http->arena, "%.*s%.*s=%.*s&", SPAN_FMT(http->target),
-                                            SPAN_FMT(p->name), SPAN_FMT(p->raw));
-        }
-    }
+    if (bearer)
+        header_inherit(http, SPAN("authorization"), authorization);
+    if (target_find(&whole->target, SPAN("sig")))
+        query_inherit(&whole->target, target, http);
 }
 
 static struct exchange part_exchange(const struct batch_run *run, unsigned part,

@@ -243,6 +243,7 @@ static struct next route_auth(struct op *op)
                                  .header_count = r->http->header_count,
                                  .peer = r->http->peer,
                                  .tls = r->http->tls,
+                                 .version = r->http->version,
                                  .now_ns = clock_wall_ns(),
                                  .arena = r->http->arena,
                                  .identity = r->api->conf.identity,

@@ -8,10 +8,10 @@
 #include "base/bytes.h"
 #include "base/crc64.h"
 
-#define VERSION              1
-#define FLAG_CRC64           1
-#define BYTES_PER_MESSAGE    (STRUCTURED_HEADER_BYTES + STRUCTURED_CRC_BYTES)
-#define BYTES_PER_SEGMENT    (STRUCTURED_BEFORE_BYTES + STRUCTURED_CRC_BYTES)
+#define VERSION           1
+#define FLAG_CRC64        1
+#define BYTES_PER_MESSAGE (STRUCTURED_HEADER_BYTES + STRUCTURED_CRC_BYTES)
+#define BYTES_PER_SEGMENT (STRUCTURED_BEFORE_BYTES + STRUCTURED_CRC_BYTES)
 
 bool structured_lengths_fit(uint64_t body_bytes, uint64_t content_bytes)
 {
@@ -145,11 +145,11 @@ void structured_out_init(struct structured_out *out, uint64_t content_bytes)
     uint64_t least = rounded_up(content_bytes, STRUCTURED_SEGMENTS_MAX);
     uint64_t segment = MAX((uint64_t)STRUCTURED_SEGMENT_BYTES, least);
 
-    *out = (struct structured_out){.content_bytes = content_bytes,
-                                   .content_left = content_bytes,
-                                   .segment_bytes = segment,
-                                   .segments = (unsigned)MAX(
-                                       rounded_up(content_bytes, segment), (uint64_t)1)};
+    *out = (struct structured_out){
+        .content_bytes = content_bytes,
+        .content_left = content_bytes,
+        .segment_bytes = segment,
+        .segments = (unsigned)MAX(rounded_up(content_bytes, segment), (uint64_t)1)};
 }
 
 uint64_t structured_body_bytes(const struct structured_out *out)

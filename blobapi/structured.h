@@ -4,7 +4,8 @@
  *     header 13: version u8 1 | bytes of the whole u64 | flags u16 1 | segments u16
  *     segment: number u16 from 1 | bytes u64 | data | crc64 u64        trailer 8: crc64 of all data
  *
- * Little-endian. Decodes and encodes piece by piece; keeps no data. Pure; any thread, one at a time.
+ * Little-endian. Decodes and encodes piece by piece; keeps no data. Pure; any thread, one at a
+ * time.
  */
 #ifndef BLOBAPI_STRUCTURED_H
 #define BLOBAPI_STRUCTURED_H
@@ -19,7 +20,8 @@
 #define STRUCTURED_SEGMENTS_MAX  UINT16_MAX
 #define STRUCTURED_SEGMENT_BYTES MIB(4) /* of what is sent, as the SDKs' */
 /* The most that stands between two pieces of data, or before the first, or after the last. */
-#define STRUCTURED_FRAME_MAX (STRUCTURED_HEADER_BYTES + STRUCTURED_BEFORE_BYTES + 2 * STRUCTURED_CRC_BYTES)
+#define STRUCTURED_FRAME_MAX                                                                       \
+    (STRUCTURED_HEADER_BYTES + STRUCTURED_BEFORE_BYTES + 2 * STRUCTURED_CRC_BYTES)
 
 /* Can a body of that many bytes hold so much content, in some number of segments? */
 bool structured_lengths_fit(uint64_t body_bytes, uint64_t content_bytes);
@@ -47,7 +49,8 @@ struct structured_in {
 };
 void structured_in_init(struct structured_in *in, uint64_t body_bytes, uint64_t content_bytes);
 /* The next bytes of the body; the content among them moves to their front. 0: *ret bytes of it.
- * -EBADMSG: not such a body, or not of these lengths; -EILSEQ: a checksum is not that of the data. */
+ * -EBADMSG: not such a body, or not of these lengths; -EILSEQ: a checksum is not that of the data.
+ */
 int structured_decode(struct structured_in *in, char *bytes, size_t n, size_t *ret) must_check;
 
 /* ---- what goes ---- */

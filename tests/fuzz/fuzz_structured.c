@@ -1,5 +1,6 @@
 /* A structured body: the first byte is the size of the pieces it comes in, the next two the length
- * its headers speak of, the rest the body. What decodes is what its checksums say, in one piece too. */
+ * its headers speak of, the rest the body. What decodes is what its checksums say, in one piece
+ * too. */
 #include <stdlib.h>
 
 #include "base/crc64.h"

@@ -1,6 +1,6 @@
 /* Goal: structured bodies are read and written as the service's, and no damaged one is taken for a
- * good one. Method: the SDK's own bytes (test-vectors.json); bodies fed in pieces of every size, cut
- * short, with every byte changed; what is written is read back. */
+ * good one. Method: the SDK's own bytes (test-vectors.json); bodies fed in pieces of every size,
+ * cut short, with every byte changed; what is written is read back. */
 #include "tests/unit/unit.h"
 
 #include "base/bytes.h"
@@ -170,10 +170,17 @@ static void test_structured__lengths_must_agree(void **state)
     static const struct {
         uint64_t body, content;
         bool fit;
-    } cases[] = {{44, 5, true},          {44, 4, false},         {43, 5, false},
-                 {62, 5, true},          {21, 0, true},          {20, 0, false},
-                 {39, 0, true},          {0, 0, false},          {21, UINT64_MAX, false},
-                 {21 + 18 * 65535, 0, true}, {21 + 18 * 65536, 0, false}};
+    } cases[] = {{44, 5, true},
+                 {44, 4, false},
+                 {43, 5, false},
+                 {62, 5, true},
+                 {21, 0, true},
+                 {20, 0, false},
+                 {39, 0, true},
+                 {0, 0, false},
+                 {21, UINT64_MAX, false},
+                 {21 + 18 * 65535, 0, true},
+                 {21 + 18 * 65536, 0, false}};
     struct body b = {.n = 0}, got;
 
     for (unsigned i = 0; i < countof(cases); i++)
