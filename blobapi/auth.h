@@ -82,6 +82,8 @@ struct auth_request {
     unsigned header_count;
     const struct sockaddr *peer; /* for sip; NULL: unknown, then sip refuses */
     bool tls;
+    struct span
+        version;    /* what it runs under if its headers do not say: a batch's part; else empty */
     int64_t now_ns; /* wall clock */
     struct arena *arena;
     struct identity *identity; /* NULL: no tokens, no user delegation, nothing revoked */

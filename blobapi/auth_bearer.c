@@ -32,8 +32,10 @@ static bool from_loopback(const struct sockaddr *peer)
 
 static struct span version_of(const struct auth_request *request)
 {
-    struct span version = auth_header(request, SPAN("x-ms-version"));
+    struct span version = request->version;
 
+    if (!version.len)
+        version = auth_header(request, SPAN("x-ms-version"));
     return version.len ? version : target_param(request->target, SPAN("api-version"));
 }
 

@@ -165,6 +165,7 @@ static void headers_gather(struct parts *parts)
     const struct header *xms[XMS_MAX];
     unsigned count = 0;
 
+    parts->version = request->version;
     for (unsigned i = 0; i < request->header_count; i++) {
         const struct header *header = &request->headers[i];
 

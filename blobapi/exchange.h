@@ -41,8 +41,9 @@ struct exchange {
     unsigned header_count;
     const struct sockaddr *peer;
     bool tls;
-    int64_t body_bytes; /* Content-Length; 0: none; -1: chunked */
-    bool body_ended;    /* everything has been read (true from the start when body_bytes == 0) */
+    struct span version; /* of a batch's part: what the whole runs under; else empty */
+    int64_t body_bytes;  /* Content-Length; 0: none; -1: chunked */
+    bool body_ended;     /* everything has been read (true from the start when body_bytes == 0) */
 };
 
 struct exchange_ops { /* at most one start call outstanding (O1) */

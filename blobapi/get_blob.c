@@ -7,7 +7,10 @@
  *
  * A hash of the range stands in the head, so the range is read twice: hashed slice by slice, then
  * sent. Holding it instead (4 MiB are eight buffers) while waiting for the next buffer let some
- * hundred such requests empty the pool and wait for each other. */
+ * hundred such requests empty the pool and wait for each other.
+ *
+ * A structured answer has the same bytes in segments: what stands between them is made as they are
+ * sent, so all of the above holds for it too, and its last checksums leave with the last bytes. */
 #include "base/crc64.h"
 #include "base/digest.h"
 #include "blobapi/handlers.h"
@@ -18,6 +21,8 @@
 #define FIRST_BYTES_MAX EXTENT_BYTES_MAX /* asked for along with an unknown blob's properties */
 #define WITHHELD_BYTES  UNIT_BYTES
 #define HASH_INLINE_MAX KIB(32) /* 50 us of MD5; a worker hashes what is longer */
+#define SENT_MAX        16      /* slices, of one send */
+#define FRAMED_MAX      3       /* slices of data that leave room for what structures them */
 #define REFILLS_MAX     4       /* of one gap, without a byte of it having come in between */
 
 static struct next get_found(struct op *op);
@@ -88,6 +93,17 @@ static void get_range_headers(struct get_blob *g, const struct blob_record *b)
         answer_crc64(r, g->crc64);
 }
 
+/* Content-Length of the answer. */
+static uint64_t get_answer_bytes(struct get_blob *g)
+{
+    if (!g->r.structured)
+        return g->range.len;
+    structured_out_init(&g->structured, g->range.len);
+    answer_add(&g->r, SPAN("x-ms-structured-body"), SPAN(STRUCTURED_TYPE));
+    answer_u64(&g->r, SPAN("x-ms-structured-content-length"), g->range.len);
+    return structured_body_bytes(&g->structured);
+}
+
 static void get_head(struct get_blob *g)
 {
     const struct blob_record *b = blob_record(g->r.blob);
@@ -101,7 +117,7 @@ static void get_head(struct get_blob *g)
         STAT_INC(blobapi_misses);
     else
         STAT_INC(blobapi_hits);
-    answer_ok(&g->r, g->asked.given ? 206 : 200, (int64_t)g->range.len);
+    answer_ok(&g->r, g->asked.given ? 206 : 200, (int64_t)get_answer_bytes(g));
 }
 
 static struct next get_open(struct op *op)
@@ -278,15 +294,66 @@ static struct next get_filled(struct op *op)
     return op->done.err ? get_failed(g, op->done.err) : GO(get_read);
 }
 
+static unsigned get_frame(struct get_blob *g, struct slice *ret)
+{
+    char frame[STRUCTURED_FRAME_MAX];
+    size_t n = structured_frame(&g->structured, frame);
+
+    if (n)
+        *ret = (struct slice){.bytes = arena_copy(g->r.http->arena, span_from(frame, n)),
+                              .checked = true};
+    return n != 0;
+}
+
+static_assert(EXTENT_BYTES_MAX <= STRUCTURED_SEGMENT_BYTES, "a slice lies in one extent");
+/* data with what goes before, between and after its segments; takes the reference. It is no longer
+ * than a segment: five slices at most. */
+static unsigned get_framed(struct get_blob *g, struct slice data, struct slice *ret)
+{
+    unsigned n = 0;
+
+    for (;;) {
+        size_t room, len;
+
+        n += get_frame(g, ret + n);
+        room = (size_t)MIN(structured_room(&g->structured), (uint64_t)SIZE_MAX);
+        len = MIN(room, data.bytes.len);
+        if (!len)
+            break;
+        ret[n] = slice_ref(data);
+        ret[n].bytes.len = len;
+        structured_add(&g->structured, ret[n++].bytes);
+        data.bytes = span_skip(data.bytes, len);
+    }
+    slice_unref(data);
+    return n;
+}
+
+/* Takes the references. */
+static void get_put(struct get_blob *g, const struct slice *slices, unsigned count)
+{
+    struct slice framed[SENT_MAX];
+    unsigned n = 0;
+
+    get_head(g);
+    for (unsigned i = 0; i < count; i++) {
+        STAT_ADD(blobapi_bytes_out, slices[i].bytes.len);
+        if (g->r.structured)
+            n += get_framed(g, slices[i], framed + n);
+    }
+    if (g->r.structured && !count)
+        n = get_frame(g, framed); /* of no content */
+    g->r.http->ops->send(g->r.http, g->r.structured ? framed : slices, g->r.structured ? n : count,
+                         &g->r.op.done);
+}
+
 static struct next get_send(struct op *op)
 {
     struct get_blob *g = GET_BLOB(op);
     struct slice slice = g->slice;
 
-    get_head(g);
     g->slice = (struct slice){0};
-    STAT_ADD(blobapi_bytes_out, slice.bytes.len);
-    g->r.http->ops->send(g->r.http, &slice, 1, &op->done); /* takes the reference */
+    get_put(g, &slice, 1);
     return AWAIT(get_sent);
 }
 
@@ -315,18 +382,16 @@ static struct next get_settled(struct op *op)
 static struct next get_end(struct op *op)
 {
     struct get_blob *g = GET_BLOB(op);
-    unsigned n = MIN(g->held_count - g->held_sent, HELD_ROOM);
+    unsigned n = MIN(g->held_count - g->held_sent, g->r.structured ? FRAMED_MAX : SENT_MAX);
     const struct slice *slices = g->held + g->held_sent;
 
     get_head(g); /* an empty blob, or all of it was withheld */
-    if (!n) {
+    if (!n && (!g->r.structured || g->structured.ended)) {
         g->r.whole = true;
         return FINISH;
     }
-    for (unsigned i = 0; i < n; i++)
-        STAT_ADD(blobapi_bytes_out, slices[i].bytes.len);
     g->held_sent += n;
-    g->r.http->ops->send(g->r.http, slices, n, &op->done);
+    get_put(g, slices, n);
     return AWAIT(get_end_sent);
 }
 

@@ -3,6 +3,7 @@
 #ifndef BLOBAPI_HANDLERS_H
 #define BLOBAPI_HANDLERS_H
 
+#include "blobapi/batch_run.h"
 #include "blobapi/block_list.h"
 #include "blobapi/range.h"
 #include "blobapi/request.h"
@@ -54,6 +55,20 @@ struct list_containers {
 };
 struct next list_containers_start(struct op *op);
 
+#define BATCH_BOUNDARY "batchresponse_" /* object_store looks for it */
+struct batch {
+    struct request r;
+    struct span boundary; /* of the request */
+    char *text;           /* the body; malloc'ed */
+    size_t len, room;
+    uint64_t reserved, deadline_ns; /* of api->batch_bytes */
+    struct batch_run run;
+    unsigned at; /* the part being sent; run.count: the closing delimiter */
+    struct span closing;
+};
+struct next batch_start(struct op *op);
+void batch_done(struct request *r);
+
 /* ---- containers ---- */
 struct container_change {
     struct request r;
@@ -82,6 +97,7 @@ struct get_blob {
     struct md5 *hash;  /* running; NULL when no MD5 is asked for */
     unsigned char md5[16];
     uint64_t crc64;
+    struct structured_out structured; /* when r.structured; begins with the head */
 };
 struct next get_start(struct op *op);
 void get_done(struct request *r);

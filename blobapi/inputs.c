@@ -183,7 +183,6 @@ enum az_error source_hash_inputs(struct request *r, struct hash_inputs *ret, str
 enum az_error unserved_inputs(struct request *r, struct span *culprit)
 {
     static const struct span headers[] = {
-        SPAN("x-ms-structured-body"),
         SPAN("x-ms-tags"),
         SPAN("x-ms-if-tags"),
         SPAN("x-ms-access-tier"),
@@ -211,4 +210,56 @@ enum az_error unserved_inputs(struct request *r, struct span *culprit)
             return AZ_UNSUPPORTED_QUERY_PARAMETER;
         }
     return AZ_OK;
+}
+
+/* Both ways a hash of the body would have to say which body. No SDK sends one along. */
+static enum az_error structured_hashes(const struct request *r, struct span *culprit)
+{
+    static const struct span headers[] = {
+        SPAN("content-md5"),
+        SPAN("x-ms-content-crc64"),
+        SPAN("x-ms-range-get-content-md5"),
+        SPAN("x-ms-range-get-content-crc64"),
+    };
+
+    for (unsigned i = 0; i < countof(headers); i++)
+        if (exchange_header(r->http, headers[i]).len) {
+            *culprit = headers[i];
+            return AZ_UNSUPPORTED_HEADER;
+        }
+    return AZ_OK;
+}
+
+static bool structured_type_fits(struct span value)
+{
+    struct span properties, version = span_cut(value, ';', &properties);
+
+    return span_eq_nocase(span_trim(version), SPAN("XSM/1.0")) &&
+           span_eq_nocase(span_trim(properties), SPAN("properties=crc64"));
+}
+
+enum az_error structured_inputs(struct request *r, struct span *culprit)
+{
+    const struct operation *o = r->operation;
+    struct span value = exchange_header(r->http, SPAN("x-ms-structured-body")), length;
+
+    r->content_bytes = r->http->body_bytes > 0 ? (uint64_t)r->http->body_bytes : 0;
+    if (!value.len)
+        return AZ_OK;
+    *culprit = SPAN("x-ms-structured-body");
+    if (o->body != BODY_STREAM && o != &operations[OPERATION_GET_BLOB])
+        return AZ_UNSUPPORTED_HEADER;
+    if (!structured_type_fits(value))
+        return AZ_INVALID_HEADER_VALUE;
+    r->structured = true;
+    if (o->body != BODY_STREAM || !exchange_header(r->http, SPAN("content-length")).len) /* 411 */
+        return structured_hashes(r, culprit);
+    *culprit = SPAN("x-ms-structured-content-length");
+    length = exchange_header(r->http, *culprit);
+    if (!length.len)
+        return AZ_MISSING_REQUIRED_HEADER;
+    if (span_to_u64(length, &r->content_bytes) < 0 ||
+        !structured_lengths_fit((uint64_t)r->http->body_bytes, r->content_bytes))
+        return AZ_INVALID_HEADER_VALUE;
+    return structured_hashes(r, culprit);
 }

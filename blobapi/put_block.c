@@ -33,7 +33,7 @@ struct next put_block_start(struct op *op)
 
     if (error)
         return fail_query(r, error, SPAN("blockid"));
-    if (r->http->body_bytes == 0)
+    if (r->content_bytes == 0)
         return block_empty(r);
     if (exchange_header(r->http, SPAN("x-ms-lease-id")).len)
         return fail(r, AZ_LEASE_NOT_PRESENT_WITH_BLOB_OPERATION);

@@ -19,6 +19,7 @@
 #include "blobapi/emit.h"
 #include "blobapi/errors.h"
 #include "blobapi/exchange.h"
+#include "blobapi/structured.h"
 #include "blobapi/target.h"
 
 #define PUT_BLOB_BYTES_MAX  MIB(5000)
@@ -59,7 +60,7 @@ enum when {
 };
 enum body_rule {
     BODY_NONE,   /* ignored if small, drained by the driver */
-    BODY_XML,    /* up to body_max bytes, read by the handler into memory */
+    BODY_XML,    /* (or multipart) up to body_max bytes, read by the handler into memory */
     BODY_STREAM, /* Content-Length needed (411), body_max bytes at most (413) */
 };
 /* What a change asks of the contract; reads ask nothing. */
@@ -127,6 +128,8 @@ struct request {
     uint64_t started_ns;
     char id[REQUEST_ID_BYTES]; /* x-ms-request-id */
     struct span version;       /* x-ms-version of the answer */
+    bool structured;           /* x-ms-structured-body: the body comes, or the answer goes, so */
+    uint64_t content_bytes;    /* of the body, without what structures it */
     bool head_only;            /* HEAD: headers, no body */
     bool whole;                /* the answer is complete: keep the connection */
     bool head_sent;
@@ -180,6 +183,7 @@ struct request {
 struct blobapi {
     struct blobapi_conf conf;
     _Atomic unsigned waiting_for_space;
+    _Atomic uint64_t batch_bytes;      /* of batches' bodies, batch.c */
     _Atomic unsigned transfers;        /* of large bodies, transfer.c */
     _Atomic unsigned receives;         /* of bodies from elsewhere, likewise */
     _Atomic uint64_t *silent_until_ns; /* per account, as in conf.accounts (find.c) */
@@ -201,6 +205,8 @@ struct next fail_detail(struct request *r, enum az_error error, struct span elem
                         struct span text);
 struct next fail_errno(struct request *r, int err); /* logs what is a fault of ours */
 struct next cut(struct request *r); /* the head is out: only a cut can still say "failed" */
+/* The XML of r->error into r->emit. */
+void error_emit(struct request *r);
 /* Adds an element to the error that is about to be told. */
 void request_detail(struct request *r, struct span element, struct span text);
 
@@ -229,6 +235,9 @@ enum az_error content_inputs(struct request *r, bool with_plain, struct content_
 enum az_error hash_inputs(struct request *r, struct hash_inputs *ret, struct span *culprit);
 /* Likewise of a copy source: x-ms-source-content-md5, -crc64. */
 enum az_error source_hash_inputs(struct request *r, struct hash_inputs *ret, struct span *culprit);
+/* x-ms-structured-body where the operation reads or sends one (refused elsewhere): sets
+ * r->structured and r->content_bytes. */
+enum az_error structured_inputs(struct request *r, struct span *culprit);
 /* Headers of features that are not served: silently leaving one out would be a wrong success. */
 enum az_error unserved_inputs(struct request *r, struct span *culprit);
 
@@ -289,8 +298,11 @@ struct receive {
     struct writer *writer;
     struct md5_chain *chain;
     uint64_t space_deadline_ns;
+    struct structured_in structured; /* when r->structured */
+    uint32_t decoded;                /* of the buffer being filled */
 };
-/* Receives the whole body and checks it against want; fails the request where it does not fit. */
+/* Receives the whole body, decoded if it is structured, and checks it against want; fails the
+ * request where it does not fit. */
 struct next receive_body(struct request *r, struct receive *receive, struct next after);
 void receive_done(struct request *r); /* op->free; any state */
 

@@ -276,7 +276,7 @@ static void error_details_emit(struct request *r, struct emit *e)
 }
 
 /* Three lines in Message: SDKs split there. The BOM is the service's. */
-static void error_emit(struct request *r)
+void error_emit(struct request *r)
 {
     struct emit *e = r->emit;
     char now[ISO8601_BYTES + 1];

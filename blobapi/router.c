@@ -182,8 +182,10 @@ version_fits(struct span v) /* YYYY-MM-DD; any date, since clients are newer tha
 static struct next route_version(struct op *op)
 {
     struct request *r = REQUEST(op);
-    struct span asked = exchange_header(r->http, SPAN("x-ms-version"));
+    struct span asked = r->http->version;
 
+    if (!asked.len)
+        asked = exchange_header(r->http, SPAN("x-ms-version"));
     if (!asked.len)
         asked = target_param(&r->target, SPAN("api-version"));
     if (asked.len && !version_fits(asked))
@@ -203,6 +205,8 @@ static struct next route_syntax(struct op *op)
         return GO(route_auth); /* whatever else it says, it will be refused */
     error = unserved_inputs(r, &culprit);
     if (!error)
+        error = structured_inputs(r, &culprit);
+    if (!error)
         error = conditions_parse(r->http->headers, r->http->header_count, r->operation->conditions,
                                  r->http->arena, &r->conditions, &culprit);
     return error ? fail_named(r, error, culprit) : GO(route_body);
@@ -217,8 +221,7 @@ static struct next route_body(struct op *op)
         !exchange_header(r->http, SPAN("content-length"))
              .len) /* also when there is no body at all */
         return fail(r, AZ_MISSING_CONTENT_LENGTH_HEADER);
-    if (o->body != BODY_NONE && r->http->body_bytes > 0 &&
-        (uint64_t)r->http->body_bytes > o->body_max)
+    if (o->body != BODY_NONE && r->content_bytes > o->body_max)
         return fail_detail(r, AZ_REQUEST_BODY_TOO_LARGE, SPAN("MaxLimit"),
                            arena_printf(r->http->arena, "%llu", (unsigned long long)o->body_max));
     return GO(route_auth);
@@ -240,6 +243,7 @@ static struct next route_auth(struct op *op)
                                  .header_count = r->http->header_count,
                                  .peer = r->http->peer,
                                  .tls = r->http->tls,
+                                 .version = r->http->version,
                                  .now_ns = clock_wall_ns(),
                                  .arena = r->http->arena,
                                  .identity = r->api->conf.identity,
@@ -254,7 +258,8 @@ static struct next route_auth(struct op *op)
         return fail_detail(r, error, SPAN("AuthenticationErrorDetail"), detail);
     if (error)
         return fail(r, error);
-    if (!exchange_header(r->http, SPAN("x-ms-version")).len && r->granted.version.len)
+    if (!r->http->version.len && !exchange_header(r->http, SPAN("x-ms-version")).len &&
+        r->granted.version.len)
         r->version = r->granted.version;
     return o->start ? GO(route_promise) : fail_named(r, o->refusal, o->refusal_names);
 }

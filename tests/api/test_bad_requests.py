@@ -235,8 +235,8 @@ signed("hash: block list with wrong Content-MD5", 400, "Md5Mismatch", "PUT", "/{
        {"Content-MD5": "AAAAAAAAAAAAAAAAAAAAAA=="}, b"<BlockList/>")
 signed("header: lease id where there is no lease", 412, "LeaseNotPresentWithBlobOperation", "PUT",
        "/{c}/b?comp=metadata", {"x-ms-lease-id": str(uuid.uuid4())})
-signed("header: structured body", 400, "UnsupportedHeader", "PUT", "/{c}/new", {**BLOB,
-       "x-ms-structured-body": "XSM/1.0; properties=crc64"}, b"x")
+signed("header: structured body on an operation that has none", 400, "UnsupportedHeader", "PUT", "/{c}/b?comp=blocklist",
+       {"x-ms-structured-body": "XSM/1.0; properties=crc64", "x-ms-structured-content-length": "12"}, b"<BlockList/>")
 signed("header: customer key", 400, "UnsupportedHeader", "PUT", "/{c}/new", {**BLOB, "x-ms-encryption-key": "a",
        "x-ms-encryption-algorithm": "AES256"}, b"x")
 

@@ -196,6 +196,30 @@ def test_delegated_user_needs_his_token(api, tenant):
     assert by_sas(api, token, headers={"Authorization": f"Bearer {others}"}).status == 403
 
 
+def batch(api, parts, query="", headers=None):
+    """Status and code of each part of a batch of the container "models" without a signature by key."""
+    body = "".join(f"--b\r\nContent-Type: application/http\r\nContent-ID: {n}\r\n\r\nDELETE {api.base}/models/{path} HTTP/1.1\r\n"
+                   + "".join(f"{k}: {v}\r\n" for k, v in h.items()) + "\r\n\r\n" for n, (path, h) in enumerate(parts))
+    answer = api.request("POST", f"/models?restype=container&comp=batch{query}", {
+        "Content-Type": "multipart/mixed; boundary=b", **(headers or {})}, (body + "--b--\r\n").encode(), auth=None)
+    return [(int(s), c) for s, c in re.findall(r"HTTP/1.1 (\d+) [^\r]*\r\n(?:x-ms-error-code: (\w+))?", answer.body.decode())] or answer
+
+
+def test_parts_of_a_batch_go_under_the_token_of_the_whole(api, tenant):
+    his, others = ({"Authorization": f"Bearer {tenant.token(oid=o)}"} for o in (TRAINER, STRANGER))
+    names = ["batch-" + uuid.uuid4().hex for _ in range(4)]
+    for name in names:
+        assert api.request("PUT", f"/models/{name}", BLOB, b"x").status == 201
+    a, b, c, d = names
+    assert batch(api, [(a, {}), (b, his), (c, others)], headers=his) == [(202, ""), (202, ""), (403, "AuthorizationPermissionMismatch")]
+    assert batch(api, [(c, {})], headers=others).code == "AuthorizationPermissionMismatch"
+    own = user_sas([*KEYSET, AZURES], sp="d", sv="2025-07-05", sduoid=STRANGER)
+    assert batch(api, [(c, {})], "&" + own).code == "AuthenticationFailed"
+    assert batch(api, [(c, {})], "&" + own, others) == [(202, "")]
+    assert batch(api, [(d, {})], "&" + user_sas([*KEYSET, AZURES], sp="r")) == [(403, "AuthorizationPermissionMismatch")]
+    assert [api.request("HEAD", f"/models/{n}").status for n in names] == [404, 404, 404, 200]
+
+
 def test_who_gets_a_delegation_key(api, tenant):
     assert get_key(api, tenant.token(oid=STRANGER)).code == "AuthorizationPermissionMismatch"
     by_role = get_key(api, tenant.token(oid=STRANGER, roles=["Reader"]))

@@ -4,7 +4,7 @@ import subprocess
 
 from support.box import ACCOUNT, KEY, NODE, NPM
 
-FLOWS = ["upload_and_properties", "staged_stream", "ranges", "lists", "conditions", "account_info"]
+FLOWS = ["upload_and_properties", "staged_stream", "ranges", "lists", "conditions", "batch", "structured_bodies", "account_info"]
 
 
 def test_js__all_flows(box, container):

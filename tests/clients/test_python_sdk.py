@@ -162,3 +162,27 @@ def test_python__aio_uploads_and_downloads(box, container):
                 assert await (await b.download_blob()).readall() == payload(70000, n)
 
     asyncio.run(flow())
+
+
+def test_python__a_batch_deletes_here_and_in_the_cloud(service, cloud_service, container):
+    """The SDK writes the parts' paths without the account, signed so."""
+    names = [f"batch/{n} %20\u00e9" for n in range(5)]
+    client, cloud = service.get_container_client(container), cloud_service.get_container_client(container)
+    for name in names:
+        client.upload_blob(name, b"x")
+    wait_until(lambda: len(list(cloud.list_blobs())) == 5, what="the uploads")
+    assert [p.status_code for p in client.delete_blobs(*names[:3])] == [202] * 3
+    parts = client.delete_blobs(names[0], names[3], raise_on_any_failure=False)
+    assert [(p.status_code, p.headers.get("x-ms-error-code")) for p in parts] == [(404, "BlobNotFound"), (202, None)]
+    with pytest.raises(HttpResponseError, match="partial failure"):
+        client.delete_blobs(names[0], names[4])
+    assert list(client.list_blobs()) == []
+    wait_until(lambda: not list(cloud.list_blobs()), what="the deletes in the cloud")
+
+
+def test_python__a_batch_under_a_sas(box, container, sas):
+    client = BlobServiceClient(box.endpoint, credential=sas).get_container_client(container)
+    for name in "ab":
+        client.upload_blob(name, b"x")
+    assert [p.status_code for p in client.delete_blobs("a", "b")] == [202] * 2
+    assert list(client.list_blobs()) == []

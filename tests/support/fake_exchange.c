@@ -13,6 +13,9 @@ struct fake {
     struct header headers[128];
     unsigned calls;
     bool busy;
+    struct completion leave; /* posted once per turn until the client leaves or has its answer */
+    unsigned turns;
+    bool left;
 };
 
 static struct fake *fake_of(struct exchange *http)
@@ -106,6 +109,18 @@ static void fake_end(struct exchange *http, bool whole)
 
 static const struct exchange_ops fake_ops = {fake_read, fake_head, fake_send, fake_end};
 
+/* What op_cancel finds at every point between two completions of this loop. */
+static void fake_leave(struct completion *leave)
+{
+    struct fake *fake = container_of(leave, struct fake, leave);
+
+    fake->left = fake->answer->ended || ++fake->turns > fake->request->leave_after;
+    if (!fake->left)
+        completion_post(leave, 0);
+    else if (!fake->answer->ended)
+        op_cancel(fake->http.op);
+}
+
 static struct span lower(struct arena *arena, struct span s)
 {
     struct span copy = arena_copy(arena, s);
@@ -155,8 +170,13 @@ void fake_exchange_run(void (*start)(struct exchange *), struct blobapi *api,
         fake.headers[fake.http.header_count++] = (struct header){
             .name = SPAN("content-length"),
             .value = arena_printf(fake.http.arena, "%lld", (long long)fake.http.body_bytes)};
+    fake.left = !request->leave_after;
+    fake.leave = (struct completion){.fn = fake_leave, .loop = fake.http.loop};
+    if (!fake.left)
+        completion_post(&fake.leave, 0);
     start(&fake.http);
     loop_poll_until(poll, &ret->ended);
+    loop_poll_until(poll, &fake.left);
 }
 
 void fake_answer_done(struct fake_answer *answer)

@@ -29,6 +29,8 @@ struct fake_request {
     size_t bytes_a_read;    /* 0: as much as fits */
     bool (*may_wait)(void); /* asserted whenever the client is waited for */
     unsigned cancel_after;  /* not 0: the client is gone at its nth call (read or send) */
+    unsigned
+        leave_after; /* not 0: it leaves between completions, when that many turns have passed */
 };
 
 /* Starts it (blobapi_start, handed in so that tests of other folders need not link the dialect) and

@@ -65,9 +65,15 @@ static const struct {
     {"PUT", "/acct/ctr/b?comp=lease", "", 400, "UnsupportedQueryParameter"},
     {"PUT", "/acct/ctr/b?comp=snapshot", "", 400, "UnsupportedQueryParameter"},
     {"PUT", "/acct/ctr/b?comp=tags", "", 400, "UnsupportedQueryParameter"},
-    {"POST", "/acct?comp=batch&restype=container", "", 400, "UnsupportedQueryParameter"},
+    {"POST", "/acct?comp=batch&restype=container", "", 400, "MissingRequiredHeader"},
     {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-structured-body: XSM/1.0; properties=crc64\n", 400,
+     "MissingRequiredHeader"},
+    {"HEAD", "/acct/ctr/b", "x-ms-structured-body: XSM/1.0; properties=crc64\n", 400,
      "UnsupportedHeader"},
+    {"PUT", "/acct/ctr/b?comp=metadata", "x-ms-structured-body: XSM/1.0; properties=crc64\n", 400,
+     "UnsupportedHeader"},
+    {"GET", "/acct/ctr/b", "x-ms-structured-body: XSM/2.0; properties=crc64\n", 400,
+     "InvalidHeaderValue"},
     {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-tags: a=b\n", 400, "UnsupportedHeader"},
     {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-access-tier: Cool\n", 400, "UnsupportedHeader"},
     {"GET", "/acct/ctr/b?snapshot=2020-01-01T00:00:00.0000000Z", "", 400,
@@ -386,6 +392,89 @@ static void test_put_blob__failed_commit_changes_nothing(void **state)
     assert_int_equal(engine.blob_count, 0);
 }
 
+#define HELLO                                                                                      \
+    "\x01\x2c\0\0\0\0\0\0\0\x01\0\x01\0\x01\0\x05\0\0\0\0\0\0\0hello"                              \
+    "\x57\x42\x52\x06\x70\x85\x77\x33\x57\x42\x52\x06\x70\x85\x77\x33"
+
+/* What was answered, decoded; its length, or what the decoder says. */
+static int64_t structured_answer(const char **ret)
+{
+    struct structured_in in;
+    struct span length = fake_answer_header(&answer, "x-ms-structured-content-length");
+    char *copy = (char *)arena_copy(engine.arena, span_from(answer.body, answer.body_len)).base;
+    uint64_t content = 0;
+    size_t n = 0;
+    int err;
+
+    assert_header("x-ms-structured-body", STRUCTURED_TYPE);
+    assert_int_equal(span_to_u64(length, &content), 0);
+    structured_in_init(&in, (uint64_t)answer.body_bytes, content);
+    err = structured_decode(&in, copy, answer.body_len, &n);
+    *ret = copy;
+    return err ? err : in.region == STRUCTURED_WHOLE ? (int64_t)n : -EAGAIN;
+}
+
+static void test_get_blob__structured(void **state)
+{
+    static char body[200000];
+    const char *got, *asked = "x-ms-structured-body: XSM/1.0;  Properties=CRC64\n";
+
+    for (size_t i = 0; i + 1 < sizeof(body); i++)
+        body[i] = (char)('a' + i % 23);
+    put("/acct/ctr/b", body);
+    put("/acct/ctr/empty", "");
+    for (unsigned n = 0; n < 4;
+         n++) { /* slices of several sizes, confirmed at once or at the end */
+        engine.slice_bytes = n & 1 ? 4000 : 0;
+        engine.unchecked = n & 2;
+        ASK("GET", "/acct/ctr/b", asked, 200, NULL);
+        assert_int_equal(structured_answer(&got), sizeof(body) - 1);
+        assert_memory_equal(got, body, sizeof(body) - 1);
+        ask("GET", "/acct/ctr/b",
+            arena_printf(engine.arena, "%sx-ms-range: bytes=100-299\n", asked).base);
+        assert_answer(206, NULL);
+        assert_header("Content-Range", "bytes 100-299/199999");
+        assert_int_equal(structured_answer(&got), 200);
+        assert_memory_equal(got, body + 100, 200);
+    }
+    engine.settle_err = -EUCLEAN; /* what came last is never sent, the checksums neither */
+    ask("GET", "/acct/ctr/b", asked);
+    assert_false(answer.whole);
+    assert_int_equal(structured_answer(&got), -EAGAIN);
+    engine.settle_err = 0;
+    ASK("GET", "/acct/ctr/empty", asked, 200, NULL);
+    assert_int_equal(structured_answer(&got), 0);
+    ASK("GET", "/acct/ctr/b",
+        "x-ms-structured-body: XSM/1.0; properties=crc64\n"
+        "x-ms-range: bytes=0-9\nx-ms-range-get-content-md5: true\n",
+        400, "UnsupportedHeader");
+}
+
+/* They are of the content: a block of 4000 MiB may come with what structures it. */
+static void test_dialect__structured_limits(void **state)
+{
+    static const struct {
+        uint64_t content, segments;
+        int status;
+        const char *code;
+    } cases[] = {{MIB(4000), 1000, 400, "InvalidInput"}, /* accepted; then nothing comes */
+                 {MIB(4000) + 1, 1001, 413, "RequestBodyTooLarge"}};
+
+    for (unsigned i = 0; i < countof(cases); i++) {
+        run(&(struct fake_request){
+            .method = "PUT",
+            .target = with_sas("/acct/ctr/b?comp=block&blockid=QQ=="),
+            .headers = arena_printf(engine.arena,
+                                    "x-ms-structured-body: " STRUCTURED_TYPE
+                                    "\nx-ms-structured-content-length: %llu\n",
+                                    (unsigned long long)cases[i].content)
+                           .base,
+            .claim = (int64_t)(cases[i].content + 21 + 18 * cases[i].segments)});
+        assert_answer(cases[i].status, cases[i].code);
+        assert_int_equal(answer.read_called, cases[i].status == 400);
+    }
+}
+
 static void test_dialect__client_gone_at_any_call_leaves_nothing(void **state)
 {
     static char body[200000];
@@ -419,6 +508,17 @@ static void test_dialect__client_gone_at_any_call_leaves_nothing(void **state)
             {.method = "GET",
              .target = with_sas("/acct/ctr/big"),
              .headers = "",
+             .cancel_after = n},
+            {.method = "GET",
+             .target = with_sas("/acct/ctr/big"),
+             .headers = "x-ms-structured-body: " STRUCTURED_TYPE "\n",
+             .cancel_after = n},
+            {.method = "PUT",
+             .target = with_sas("/acct/ctr/b"),
+             .headers = BLOCK_BLOB "x-ms-structured-body: " STRUCTURED_TYPE
+                                   "\nx-ms-structured-content-length: 5\n",
+             .body = SPAN(HELLO),
+             .bytes_a_read = 6,
              .cancel_after = n},
             {.method = "GET",
              .target = with_sas("/acct/ctr?restype=container&comp=list"),
@@ -647,6 +747,8 @@ int main(void)
         TEST(test_put_blob__full_box_makes_it_wait_then_says_busy),
         TEST(test_put_blob__failed_commit_changes_nothing),
         TEST(test_dialect__client_gone_at_any_call_leaves_nothing),
+        TEST(test_dialect__structured_limits),
+        TEST(test_get_blob__structured),
         TEST(test_get_blob__ranges),
         TEST(test_get_blob__range_hashes),
         TEST(test_get_blob__a_range_hash_holds_one_buffer),
