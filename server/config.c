@@ -218,6 +218,8 @@ static void contract_build(struct config *config, cfg_t *cfg, bool local, struct
     ret->marker_count = list_of(config, cfg, "markers", false, &ret->markers);
     if (local && ret->write == WRITE_BACK)
         ret->write = WRITE_LOCAL; /* there is no cloud to write back to */
+    if (*text_of(cfg, "lease") || ret->write == WRITE_LOCAL || ret->fresh == FRESH_EXCLUSIVE)
+        ret->lease = LEASE_LOCAL; /* the only value that is served, else the default */
 }
 
 /* Ends in a line that matches everything, so that contract_for always finds one. */
@@ -239,8 +241,12 @@ static void contracts_build(struct config *config, cfg_t *cfg, bool local, struc
     if (!local)
         cfg_error(cfg, "account %s: its last contract must be contract \"*\" { write = ... }",
                   cfg_title(cfg));
-    contracts[n] = (struct contract){
-        .id = ++contract_ids, .pattern = SPAN("*"), .write = WRITE_LOCAL, .copies = 1, .md5 = true};
+    contracts[n] = (struct contract){.id = ++contract_ids,
+                                     .pattern = SPAN("*"),
+                                     .write = WRITE_LOCAL,
+                                     .lease = LEASE_LOCAL,
+                                     .copies = 1,
+                                     .md5 = true};
     account->contract_count++;
 }
 
