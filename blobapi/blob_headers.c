@@ -90,8 +90,7 @@ void blob_headers(struct request *r, const struct blob *blob)
     answer_add(r, SPAN("Accept-Ranges"), SPAN("bytes"));
     answer_etag(r, b->etag);
     answer_date(r, SPAN("x-ms-creation-time"), b->created_ns ? b->created_ns : b->modified_ns);
-    answer_add(r, SPAN("x-ms-lease-status"), SPAN("unlocked"));
-    answer_add(r, SPAN("x-ms-lease-state"), SPAN("available"));
+    lease_headers(r, &b->lease);
     answer_add(r, SPAN("x-ms-blob-type"), type_name(b->type));
     if (b->type == BLOB_APPEND)
         answer_u64(r, SPAN("x-ms-blob-committed-block-count"), b->committed_blocks);
@@ -118,10 +117,8 @@ enum az_error read_verdict(struct request *r)
 
     if (r->found)
         return az_from_errno(r->found);
-    error = request_judge(r, r->blob);
-    if (!error && exchange_header(r->http, SPAN("x-ms-lease-id")).len)
-        return AZ_LEASE_NOT_PRESENT_WITH_BLOB_OPERATION; /* no lease was ever granted here */
-    return error;
+    error = lease_verdict_blob(r);
+    return error ? error : request_judge(r, r->blob);
 }
 
 void record_describe(struct blob_record *record, const struct content_inputs *content,
@@ -139,7 +136,9 @@ void record_describe(struct blob_record *record, const struct content_inputs *co
 
 struct blob_record record_new(const struct request *r)
 {
-    /* an overwrite keeps the creation time; length, names and durability are the cache's to say */
+    /* an overwrite keeps the creation time and the lease; length, names and durability are the
+     * cache's to say */
     return (struct blob_record){.type = BLOB_BLOCK,
-                                .created_ns = r->blob ? blob_record(r->blob)->created_ns : 0};
+                                .created_ns = r->blob ? blob_record(r->blob)->created_ns : 0,
+                                .lease = lease_kept(r)};
 }

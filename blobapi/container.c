@@ -23,8 +23,7 @@ static struct next metadata_done(struct op *op);
 
 static void container_properties(struct request *r)
 {
-    answer_add(r, SPAN("x-ms-lease-status"), SPAN("unlocked"));
-    answer_add(r, SPAN("x-ms-lease-state"), SPAN("available"));
+    lease_headers(r, &container_record(r->container)->lease);
     answer_add(r, SPAN("x-ms-has-immutability-policy"), SPAN("false"));
     answer_add(r, SPAN("x-ms-has-legal-hold"), SPAN("false"));
     answer_add(r, SPAN("x-ms-immutable-storage-with-versioning-enabled"), SPAN("false"));
@@ -36,9 +35,10 @@ struct next get_container_start(struct op *op)
 {
     struct request *r = REQUEST(op);
     const struct container_record *c = container_record(r->container);
+    enum az_error error = lease_verdict(r, &c->lease);
 
-    if (exchange_header(r->http, SPAN("x-ms-lease-id")).len)
-        return fail(r, AZ_LEASE_NOT_PRESENT_WITH_CONTAINER_OPERATION);
+    if (error)
+        return fail(r, error);
     answer_etag(r, c->etag);
     answer_date(r, SPAN("Last-Modified"), c->modified_ns);
     answer_metadata(r, c->metadata, c->metadata_count);
@@ -49,7 +49,7 @@ struct next get_container_start(struct op *op)
 
 /* ---- changes: the turn ---- */
 
-static struct next container_change(struct request *r, struct next judged)
+struct next container_change(struct request *r, struct next judged)
 {
     r->change_after = judged;
     r->change_rounds = 0;
@@ -139,8 +139,8 @@ static struct next container_committed(struct op *op)
     }
 }
 
-/* Conditions by date, lease: what a change of an existing container has in common. */
-static enum az_error container_verdict(const struct request *r)
+/* Lease, conditions by date: what a change of an existing container has in common. */
+enum az_error container_verdict(const struct request *r)
 {
     const struct container_record *now;
     struct condition_subject subject;
@@ -150,10 +150,8 @@ static enum az_error container_verdict(const struct request *r)
         return AZ_CONTAINER_NOT_FOUND;
     now = container_record(r->ordered);
     subject = (struct condition_subject){.etag = now->etag, .modified_ns = now->modified_ns};
-    error = conditions_judge(&r->conditions, &subject);
-    if (!error && exchange_header(r->http, SPAN("x-ms-lease-id")).len)
-        return AZ_LEASE_NOT_PRESENT_WITH_CONTAINER_OPERATION;
-    return error;
+    error = lease_verdict(r, &now->lease);
+    return error ? error : conditions_judge(&r->conditions, &subject);
 }
 
 /* ---- create ---- */

@@ -38,6 +38,7 @@ static struct next properties_begun(struct op *op)
     struct describe_blob *d = DESCRIBE(op);
 
     d->record = *blob_record(d->r.blob);
+    d->record.lease = lease_kept(&d->r);
     record_describe(&d->record, &d->content, d->record.metadata, d->record.metadata_count);
     d->record.copy_id = d->record.copy_source = (struct span){NULL, 0}; /* as the service does */
     d->record.copied_ns = 0;
@@ -64,6 +65,7 @@ static struct next metadata_begun(struct op *op)
     struct describe_blob *d = DESCRIBE(op);
 
     d->record = *blob_record(d->r.blob);
+    d->record.lease = lease_kept(&d->r);
     d->record.metadata = d->metadata;
     d->record.metadata_count = d->metadata_count;
     return describe(d, UPLOAD_METADATA);

@@ -28,6 +28,7 @@ struct next get_block_list_start(struct op *op)
 static struct next blocks_found(struct op *op)
 {
     struct request *r = REQUEST(op);
+    enum az_error error;
     /* Staged blocks are ours alone: a silent cloud does not hide them from who resumes. */
     bool ours = r->found == -EHOSTUNREACH && !GET_LIST(op)->committed &&
                 r->contract->offline == OFFLINE_SERVE;
@@ -38,8 +39,9 @@ static struct next blocks_found(struct op *op)
         return fail(r, AZ_INVALID_BLOB_TYPE);
     if (r->blob && GET_LIST(op)->committed && content_learned(blob_record(r->blob)))
         return fail_query(r, AZ_UNSUPPORTED_QUERY_PARAMETER, SPAN("blocklisttype"));
-    if (exchange_header(r->http, SPAN("x-ms-lease-id")).len)
-        return fail(r, AZ_LEASE_NOT_PRESENT_WITH_BLOB_OPERATION);
+    error = lease_verdict_blob(r);
+    if (error)
+        return fail(r, error);
     return emit_begin(r, IOBUF_64K, GO(blocks_emit));
 }
 

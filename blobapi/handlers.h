@@ -78,6 +78,20 @@ struct next create_container_start(struct op *op);
 struct next delete_container_start(struct op *op);
 struct next set_container_metadata_start(struct op *op);
 struct next get_container_start(struct op *op);
+/* What changes of a container share: its turn, then `judged` with r->ordered (NULL: there is none);
+ * existence, lease and conditions on that. */
+struct next container_change(struct request *r, struct next judged);
+enum az_error container_verdict(const struct request *r);
+struct lease_request { /* Lease Container, Lease Blob */
+    struct request r;
+    struct lease_asked asked;
+    struct lease_outcome outcome;
+    struct span id_text;         /* the id it has afterwards, as the client writes it */
+    char made[REQUEST_ID_BYTES]; /* one of ours, where none was proposed */
+    uint64_t etag;
+    int64_t modified_ns;
+};
+struct next lease_start(struct op *op);
 
 /* ---- blobs ---- */
 struct get_blob {

@@ -214,7 +214,7 @@ static void row_blob(struct list_blobs *l, const struct list_row *row)
     EMIT(e, "</Etag>");
     row_content(e, b);
     row_type(e, b);
-    EMIT(e, "<LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState>");
+    emit_lease(&l->r, l->r.target.container, row->name, &b->lease, e);
     if (l->copy && b->copy_id.len)
         row_copy(e, b);
     EMIT(e, "<ServerEncrypted>true</ServerEncrypted></Properties>");

@@ -5,9 +5,11 @@
 
 #define PUT_BLOCK_URL(op) container_of(REQUEST(op), struct put_block_url, r)
 
+static struct next block_admitted(struct op *op);
 static struct next block_sourced(struct op *op);
 static struct next block_changed(struct op *op);
 static struct next block_copied(struct op *op);
+static struct next block_stage(struct op *op);
 static struct next block_staged(struct op *op);
 
 static enum az_error block_range(struct put_block_url *p, struct span *culprit)
@@ -42,12 +44,17 @@ struct next put_block_url_start(struct op *op)
 
     if (error)
         return fail_query(r, error, SPAN("blockid"));
-    if (exchange_header(r->http, SPAN("x-ms-lease-id")).len)
-        return fail(r, AZ_LEASE_NOT_PRESENT_WITH_BLOB_OPERATION);
     error = block_inputs(p, &culprit);
     if (error)
         return fail_source_input(r, error, culprit);
-    return source_find(r, &p->source, false, GO(block_sourced));
+    return lease_gate(r, GO(block_admitted));
+}
+
+static struct next block_admitted(struct op *op)
+{
+    struct put_block_url *p = PUT_BLOCK_URL(op);
+
+    return source_find(&p->r, &p->source, false, GO(block_sourced));
 }
 
 static struct next block_sourced(struct op *op)
@@ -91,8 +98,15 @@ static struct next block_copied(struct op *op)
     p->crc64 = object_crc64(t->pieces[0].object);
     if (p->want.has_crc64 && p->want.crc64 != p->crc64)
         return fail(&p->r, AZ_CRC64_MISMATCH);
+    return lease_gate(&p->r, GO(block_stage)); /* as after a body (put_block.c) */
+}
+
+static struct next block_stage(struct op *op)
+{
+    struct put_block_url *p = PUT_BLOCK_URL(op);
+
     cache_stage(p->r.api->conf.cache, &p->r.name, span_from(p->id, p->id_len),
-                TAKE(t->pieces[0].object), &op->done);
+                TAKE(p->transfer.pieces[0].object), &op->done);
     return AWAIT(block_staged);
 }
 

@@ -19,6 +19,7 @@
 #include "blobapi/emit.h"
 #include "blobapi/errors.h"
 #include "blobapi/exchange.h"
+#include "blobapi/lease.h"
 #include "blobapi/structured.h"
 #include "blobapi/target.h"
 
@@ -77,6 +78,7 @@ struct operation {
     uint64_t body_max;
     enum condition_rule conditions;
     enum promise promise;
+    enum lease_rule lease;
     size_t state_bytes;                  /* of the struct that begins with struct request */
     struct next (*start)(struct op *op); /* NULL: not served */
     void (*done)(struct request *r);     /* gives back what the state holds; NULL: nothing */
@@ -124,6 +126,7 @@ struct request {
     struct container *container;     /* a reference, once found */
     struct name name;
     struct conditions conditions;
+    struct lease_use lease; /* what the operation asks of a lease, and x-ms-lease-id */
     struct granted granted; /* what the credentials allow */
     uint64_t started_ns;
     char id[REQUEST_ID_BYTES]; /* x-ms-request-id */
@@ -166,6 +169,8 @@ struct request {
     struct container
         *ordered; /* within a container's change: its last ordered record, or NULL; the tx's */
     struct next change_after;
+
+    struct next gate_after; /* lease_use.c */
 
     struct refill *refill;     /* refill.c */
     struct source *source;     /* source.c */
@@ -268,6 +273,26 @@ struct next change_preview(struct request *r, enum change_needs needs, struct ne
 void change_drop(struct request *r); /* op->free: rolls back what is still open */
 /* Conditions on that version (NULL: there is none). */
 enum az_error request_judge(const struct request *r, const struct blob *blob);
+
+/* ---- lease_use.c: leases as requests meet them ---- */
+/* Else the cloud does, and no lease is known here. */
+bool leases_granted_here(const struct account *account, const struct contract *contract);
+struct lease_now lease_now_of(const struct request *r, const struct account *account,
+                              const struct contract *contract, const struct lease *lease);
+/* Sets r->lease. AZ_OK or AZ_INVALID_HEADER_VALUE. */
+enum az_error lease_id_input(struct request *r, struct span *culprit);
+/* May the operation, as far as that lease goes (NULL: what it would be of is not there)? A 412. */
+enum az_error lease_verdict(const struct request *r, const struct lease *lease);
+enum az_error lease_verdict_blob(const struct request *r); /* on r->blob, or NULL */
+/* The verdict for who writes without a change (Put Block), on what is published. Leaves r->blob
+ * NULL, as it was. */
+struct next lease_gate(struct request *r, struct next after);
+/* What the next version of r->blob has of its lease: a writer sets it in the record. */
+struct lease lease_kept(const struct request *r);
+void lease_headers(struct request *r, const struct lease *lease);
+/* The same in a list's row; any thread. blob empty: the container's own. */
+void emit_lease(const struct request *r, struct span container, struct span blob,
+                const struct lease *lease, struct emit *e);
 
 /* ---- refill.c: bytes that a change needs and only the cloud has ---- */
 struct refill {

@@ -14,6 +14,7 @@
 
 const struct operation operations[OPERATIONS] = {
 #define SERVED(start_, state_, done_) .start = start_, .state_bytes = sizeof(state_), .done = done_
+#define LEASE(rule_)                  .lease = LEASE_RULE_##rule_
 #define REFUSED(error_, names_)                                                                    \
     .state_bytes = sizeof(struct request), .refusal = error_, .refusal_names = SPAN(names_)
 #define OPERATION(id_, name_, methods_, levels_, restype_, comp_, when_, account_sas_,             \
@@ -34,6 +35,7 @@ const struct operation operations[OPERATIONS] = {
 #include "blobapi/operations.def"
 #undef OPERATION
 #undef REFUSED
+#undef LEASE
 #undef SERVED
 };
 /* Stands for the operation of a request that names none. */
@@ -206,6 +208,8 @@ static struct next route_syntax(struct op *op)
     error = unserved_inputs(r, &culprit);
     if (!error)
         error = structured_inputs(r, &culprit);
+    if (!error)
+        error = lease_id_input(r, &culprit);
     if (!error)
         error = conditions_parse(r->http->headers, r->http->header_count, r->operation->conditions,
                                  r->http->arena, &r->conditions, &culprit);

@@ -311,15 +311,37 @@ const struct blob_record *source_record(const struct source *s)
     return s->blob ? blob_record(s->blob) : &external_head(s->external)->record;
 }
 
+/* A source needs no lease; but who names one in the request must hold it. */
+static enum az_error source_lease_verdict(const struct request *r, const struct source *s)
+{
+    const struct account *account = s->target.account;
+    const struct lease *lease = &source_record(s)->lease;
+    struct lease_use use = {.rule = LEASE_RULE_READ, .has_id = true};
+    struct lease_now now = {.state = LEASE_AVAILABLE};
+    struct span text = exchange_header(r->http, SPAN("x-ms-source-lease-id"));
+
+    if (!text.len)
+        return AZ_OK;
+    if (lease_id_parse(text, use.id) < 0)
+        return AZ_INVALID_HEADER_VALUE;
+    if (!s->blob)
+        return AZ_UNSUPPORTED_HEADER; /* its lease is elsewhere too */
+    now =
+        lease_now_of(r, account, contract_for(account, s->target.container, s->target.blob), lease);
+    return lease_check(lease, &now, &use);
+}
+
 enum az_error source_verdict(const struct request *r, const struct source *s)
 {
     const struct blob_record *b = source_record(s);
     struct condition_subject subject = {b->etag, b->cloud_etag, b->modified_ns};
+    enum az_error error;
 
     if (conditions_judge(&s->conditions, &subject) != AZ_OK)
         return AZ_SOURCE_CONDITION_NOT_MET;
-    if (exchange_header(r->http, SPAN("x-ms-source-lease-id")).len)
-        return AZ_LEASE_NOT_PRESENT_WITH_BLOB_OPERATION; /* no lease was ever granted here */
+    error = source_lease_verdict(r, s);
+    if (error)
+        return error;
     return b->type == BLOB_BLOCK ? AZ_OK : AZ_INVALID_SOURCE_BLOB_TYPE;
 }
 

@@ -45,6 +45,17 @@ struct pair {
     struct span name, value;
 };
 
+/* The lease of a blob or container as it is stored; what it is now is lease.h's of blobapi to say,
+ * by when its period began (cache_lease_began). All zeros: none. */
+enum lease_kind { LEASE_KIND_NONE, LEASE_KIND_HELD, LEASE_KIND_BREAKING, LEASE_KIND_BROKEN };
+#define LEASE_INFINITE UINT64_MAX
+struct lease {
+    enum lease_kind kind; /* stored, so never renumbered */
+    unsigned char id[16]; /* the GUID its holder proves it by */
+    uint64_t period_ns;   /* held: its duration, or LEASE_INFINITE; breaking: until it is broken */
+    uint64_t serial;      /* names this period in memory; never reused. 0: tx_lease gives one */
+};
+
 /* What a HEAD or a list row needs. Spans are borrowed from whoever gives the record. */
 struct blob_record {
     enum blob_type type;
@@ -68,6 +79,7 @@ struct blob_record {
     /* The copy that made it, until its content or its headers are written again; empty, 0: none. */
     struct span copy_id, copy_source; /* the source's URL without its query */
     int64_t copied_ns;
+    struct lease lease; /* granted here; a new version has the one its writer gives it */
 };
 /* Local ETags live where Azure mints none: 0x1 and 15 hex digits (Azure: 0x8D...). */
 #define ETAG_FMT "\"0x%016" PRIX64 "\""
@@ -83,6 +95,7 @@ struct container_record {
     struct span public_access; /* "", "container" or "blob" */
     bool in_cloud;             /* the cloud has it, or it was learned from there */
     int64_t checked_ns;
+    struct lease lease; /* granted here */
 };
 
 /* ---- open and close: main thread, blocking ---- */
@@ -256,6 +269,9 @@ void tx_delete(struct tx *tx); /* tombstone until the cloud has confirmed; stage
 void tx_put_container(struct tx *tx,
                       struct container_record *record); /* fills in id (when 0), etag, time */
 void tx_delete_container(struct tx *tx);                /* one row, whatever is in it */
+/* Another lease of the same version or container: ETag, times and content stay, the cloud hears
+ * nothing. There is a version. serial 0: a new period, which begins now. */
+void tx_lease(struct tx *tx, struct lease *lease);
 
 enum upload_kind { /* one per operation of the dialect; stored, so never renumbered */
                    UPLOAD_CONTENT = 1, /* the whole version: Put Blob or blocks + Put Block List */
@@ -292,6 +308,12 @@ void cache_commit(struct tx *tx, struct completion *done);
 /* Consumes. A refusal that rests on a queued change: done when that change is durable (or failed).
  */
 void cache_rollback(struct tx *tx, struct completion *done);
+
+/* When the lease's period began, monotonic: when it was granted or renewed last. Both are known in
+ * memory only: after a start each begins anew, with the start. Any thread. */
+uint64_t cache_lease_began(struct cache *cache, const struct lease *lease);
+/* A renewal: its period begins anew. For who has the turn of its name; not made durable. */
+void cache_lease_renew(struct cache *cache, const struct lease *lease);
 
 /* Put Block: durable, no name order, last one wins. Takes the reference. -EINVAL: id length differs
  * from the staged ones; -E2BIG: BLOCKS_STAGED_MAX; -EEXIST: blob of another type; -ENOENT container

@@ -59,7 +59,10 @@ enum tag {
     TAG_COPY_SOURCE,
     TAG_COPIED,
     TAG_REMOVES,
+    TAG_LEASE = 110, /* four in a row: field_lease */
+    TAG_CONTAINER_LEASE = 165,
 };
+#define LEASE_TAGS 4
 
 /* ---- writing ---- */
 void add_u8(struct row_bytes *bytes, uint8_t v);
@@ -71,6 +74,8 @@ void field_u64(struct row_bytes *row, enum tag tag, uint64_t v);         /* 0: a
 void field_time(struct row_bytes *row, enum tag tag, int64_t ns);        /* 0: absent */
 void field_fixed(struct row_bytes *row, enum tag tag, uint64_t v);       /* present even when 0 */
 void field_metadata(struct row_bytes *row, const struct pair *pairs, unsigned count);
+/* Kind, id, period, serial under first and the three tags behind it; none: absent. */
+void field_lease(struct row_bytes *row, enum tag first, const struct lease *lease);
 
 /* ---- reading: each takes from the front of rest or reads a whole value; 0 or -EBADMSG. Inline: a
  * page of a list decodes 5 000 rows of a dozen fields ---- */
@@ -151,6 +156,7 @@ static inline must_check int as_bool(struct span value, bool *ret)
     return value.len == 1 ? 0 : -EBADMSG;
 }
 
+int as_lease(unsigned which, struct span value, struct lease *ret) must_check; /* tag - first */
 int as_metadata(struct span value, struct row_space *space, const struct pair **ret,
                 unsigned *ret_count) must_check;
 

@@ -37,6 +37,7 @@ struct cache {
     struct names *names;
     struct orders *orders;
     struct containers *containers;
+    struct leases *leases;
     struct stages *stages;
     struct asks *asks;
     struct uploads *uploads;
@@ -86,6 +87,10 @@ struct blob {
     struct blob *hash_next, *ring_next, *ring_prev; /* the shard's */
     _Atomic bool used;                              /* since the shard's hand last passed */
 };
+
+/* leases.c */
+void leases_open(struct cache *cache);
+void leases_close(struct cache *cache);
 
 /* content: opened before replay ends, told of every slot in use at start */
 int content_open(struct cache *cache, struct content **ret) must_check;

@@ -153,6 +153,9 @@ static void learn_other(struct learn *l)
 {
     struct blob_record record = l->cloud->record;
 
+    if (blob_is_there(l->tx->current))
+        record.lease = l->tx->current->record.lease; /* of the name, whoever writes to it */
+
     learn_local_name(l->cache, cache_contract(l->cache, l->container, l->name), l->asked.wall_ns,
                      &record);
     commit(l, tx_cloud_blob(l->tx, &record));

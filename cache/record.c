@@ -108,6 +108,7 @@ void blob_row_encode(struct row_bytes *ret, const struct blob_row *row)
     field_span(ret, TAG_COPY_ID, r->copy_id);
     field_span(ret, TAG_COPY_SOURCE, r->copy_source);
     field_time(ret, TAG_COPIED, r->copied_ns);
+    field_lease(ret, TAG_LEASE, &r->lease);
     row_add(ret, row->unknown.base, row->unknown.len);
 }
 
@@ -177,7 +178,7 @@ static int decode_blob_field(const struct fields *f, struct blob_row *row, struc
     case TAG_COPIED:
         return as_time(f->value, &r->copied_ns);
     default:
-        return -ENOENT;
+        return f->tag < TAG_LEASE ? -ENOENT : as_lease(f->tag - TAG_LEASE, f->value, &r->lease);
     }
 }
 

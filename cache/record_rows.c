@@ -175,6 +175,7 @@ void container_row_encode(struct row_bytes *ret, const struct container_row *row
     field_span(ret, TAG_PUBLIC_ACCESS, r->public_access);
     field_u64(ret, TAG_IN_CLOUD, r->in_cloud);
     field_time(ret, TAG_CHECKED, r->checked_ns);
+    field_lease(ret, TAG_CONTAINER_LEASE, &r->lease);
     row_add(ret, row->unknown.base, row->unknown.len);
 }
 
@@ -205,7 +206,9 @@ static int decode_container_field(const struct fields *f, struct container_row *
     case TAG_CHECKED:
         return as_time(f->value, &r->checked_ns);
     default:
-        return -ENOENT;
+        return f->tag < TAG_CONTAINER_LEASE
+                   ? -ENOENT
+                   : as_lease(f->tag - TAG_CONTAINER_LEASE, f->value, &r->lease);
     }
 }
 

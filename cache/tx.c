@@ -304,6 +304,27 @@ void tx_delete_container(struct tx *tx)
     tx->described = container_new(tx->cache, &record, true, SPAN(""));
 }
 
+void tx_lease(struct tx *tx, struct lease *lease)
+{
+    struct blob_record record;
+    struct container *in = tx->current_container;
+    struct container_record described;
+
+    if (lease->kind != LEASE_KIND_NONE && !lease->serial) {
+        lease->serial = cache_tick(tx->cache);
+        cache_lease_renew(tx->cache, lease);
+    }
+    if (tx->container == CONTAINER_NAMES) {
+        described = in->record;
+        described.lease = *lease;
+        tx_adopt_container(tx, container_new(tx->cache, &described, in->tombstone, in->unknown));
+        return;
+    }
+    record = tx->current->record;
+    record.lease = *lease;
+    tx_adopt(tx, blob_with_record(tx->current, &record));
+}
+
 void tx_upload(struct tx *tx, const struct upload_spec *spec)
 {
     tx->uploads = true;

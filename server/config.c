@@ -195,6 +195,15 @@ static unsigned list_of(struct config *config, cfg_t *cfg, const char *key, bool
 
 static uint32_t contract_ids; /* process-wide, from 1; a load starts anew */
 
+static enum contract_lease lease_build(const char *text, const struct contract *contract)
+{
+    bool ours = contract->write == WRITE_LOCAL || contract->fresh == FRESH_EXCLUSIVE;
+
+    if (*text)
+        return strcmp(text, "local") == 0 ? LEASE_LOCAL : LEASE_CLOUD;
+    return ours ? LEASE_LOCAL : LEASE_CLOUD;
+}
+
 static void contract_build(struct config *config, cfg_t *cfg, bool local, struct contract *ret)
 {
     static const enum contract_write writes[] = {WRITE_THROUGH, WRITE_BACK, WRITE_LOCAL,
@@ -218,6 +227,7 @@ static void contract_build(struct config *config, cfg_t *cfg, bool local, struct
     ret->marker_count = list_of(config, cfg, "markers", false, &ret->markers);
     if (local && ret->write == WRITE_BACK)
         ret->write = WRITE_LOCAL; /* there is no cloud to write back to */
+    ret->lease = lease_build(text_of(cfg, "lease"), ret);
 }
 
 /* Ends in a line that matches everything, so that contract_for always finds one. */
@@ -239,8 +249,12 @@ static void contracts_build(struct config *config, cfg_t *cfg, bool local, struc
     if (!local)
         cfg_error(cfg, "account %s: its last contract must be contract \"*\" { write = ... }",
                   cfg_title(cfg));
-    contracts[n] = (struct contract){
-        .id = ++contract_ids, .pattern = SPAN("*"), .write = WRITE_LOCAL, .copies = 1, .md5 = true};
+    contracts[n] = (struct contract){.id = ++contract_ids,
+                                     .pattern = SPAN("*"),
+                                     .write = WRITE_LOCAL,
+                                     .lease = LEASE_LOCAL,
+                                     .copies = 1,
+                                     .md5 = true};
     account->contract_count++;
 }
 

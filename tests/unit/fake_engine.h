@@ -73,6 +73,8 @@ static struct engine {
     unsigned settles, uploads;
     enum upload_kind uploaded;
     bool create_only;
+    unsigned leases; /* granted; their serials count up from 1 */
+    uint64_t lease_began_ns[ROWS_MAX];
 } engine;
 
 static struct cloud {
@@ -566,6 +568,37 @@ void tx_put_container(struct tx *tx, struct container_record *record)
 void tx_delete_container(struct tx *tx)
 {
     tx->gone = true;
+}
+
+/* ---- leases ---- */
+
+uint64_t cache_lease_began(struct cache *cache, const struct lease *lease)
+{
+    return lease->serial < ROWS_MAX ? engine.lease_began_ns[lease->serial] : 0;
+}
+
+void cache_lease_renew(struct cache *cache, const struct lease *lease)
+{
+    assert(engine.turns); /* in the name's order */
+    engine.lease_began_ns[lease->serial] = clock_mono_ns();
+}
+
+void tx_lease(struct tx *tx, struct lease *lease)
+{
+    if (lease->kind != LEASE_KIND_NONE && !lease->serial) {
+        lease->serial = ++engine.leases;
+        assert(lease->serial < ROWS_MAX);
+        cache_lease_renew(NULL, lease);
+    }
+    if (tx->of_container) {
+        tx->container = arena_alloc(engine.arena, sizeof(*tx->container));
+        *tx->container = *engine_container(tx->name);
+        tx->container->record.lease = *lease;
+        return;
+    }
+    tx->blob = arena_alloc(engine.arena, sizeof(*tx->blob));
+    *tx->blob = *engine_blob(tx->name);
+    tx->blob->record.lease = *lease;
 }
 
 void tx_upload(struct tx *tx, const struct upload_spec *spec)

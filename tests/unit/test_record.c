@@ -37,6 +37,10 @@ static struct blob_row full_row(void)
                 .cloud_etag = SPAN("\"0x8D1\""),
                 .cloud_modified_ns = 17,
                 .checked_ns = 18,
+                .lease = {.kind = LEASE_KIND_BREAKING,
+                          .id = {1, 2, 3, [15] = 16},
+                          .period_ns = LEASE_INFINITE,
+                          .serial = 77},
             },
         .manifest = 99,
         .located = true,
@@ -77,6 +81,10 @@ static void test_blob_row__comes_back_whole(void **state)
     assert_int_equal(back.extent.at.generation, 3);
     assert_int_equal(back.extent.crc[0], 6);
     assert_int_equal(back.object_state, OBJECT_DIRTY);
+    assert_int_equal(back.record.lease.kind, LEASE_KIND_BREAKING);
+    assert_memory_equal(back.record.lease.id, row.record.lease.id, 16);
+    assert_int_equal(back.record.lease.period_ns, LEASE_INFINITE);
+    assert_int_equal(back.record.lease.serial, 77);
 }
 
 static void test_blob_row__unknown_fields_survive_a_rewrite(void **state)
