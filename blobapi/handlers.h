@@ -7,6 +7,7 @@
 #include "blobapi/block_list.h"
 #include "blobapi/range.h"
 #include "blobapi/request.h"
+#include "blobapi/service.h"
 #include "blobapi/source.h"
 #include "blobapi/transfer.h"
 
@@ -33,6 +34,16 @@ struct blob_record record_new(const struct request *r);
 /* ---- account ---- */
 struct next account_info_start(struct op *op);
 struct next service_properties_start(struct op *op);
+struct next preflight_start(struct op *op);
+
+struct set_service {
+    struct request r;
+    struct service_document document;
+    struct service *from; /* what the change is made of; a reference */
+    unsigned rounds;
+};
+struct next set_service_start(struct op *op);
+void set_service_done(struct request *r);
 
 struct user_delegation_key {
     struct request r;

@@ -286,6 +286,19 @@ struct refill {
 struct next change_refill(struct request *r, struct refill *refill);
 void refill_done(struct request *r); /* op->free; any state */
 
+/* ---- document.c: a small XML body, whole in r->buf ---- */
+#define DOCUMENT_BYTES_MAX KIB(64)
+struct xml_fault { /* what an XML body was refused for; node, value: empty when they say nothing */
+    enum az_error error;
+    struct span node, value;
+};
+/* Reads the whole body (operation->body_max, at most DOCUMENT_BYTES_MAX) and checks it against
+ * Content-MD5 and x-ms-content-crc64. */
+struct next receive_document(struct request *r, struct next after);
+struct span document_text(const struct request *r); /* valid until document_drop */
+void document_drop(struct request *r);
+struct next fail_xml(struct request *r, const struct xml_fault *fault);
+
 /* ---- receive.c: a body into an object ---- */
 struct receive {
     struct hash_inputs want;

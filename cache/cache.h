@@ -17,6 +17,7 @@
 #include "base/util.h"
 #include "base/worker.h"
 #include "cache/contract.h"
+#include "cache/service.h"
 
 struct cache;  /* the engine */
 struct blob;   /* one version as published: its record and content, refcounted, immutable */
@@ -121,6 +122,18 @@ void cache_detach_loop(struct cache *cache, struct loop *loop);
  * -errno */
 int cache_check(const struct cache_conf *conf, void (*report)(void *arg, const char *line),
                 void *arg) must_check;
+
+/* ---- what accounts have set for their service ---- */
+
+/* Any thread, no I/O: a reference, valid until service_unref; NULL: nothing was ever set. */
+struct service;
+struct service *cache_service(struct cache *cache, const struct account *account);
+const struct service_record *service_record(const struct service *service);
+struct service *service_unref(struct service *service);
+/* Durable, then done. -ESTALE: `from`, which the caller has made the record of, is not the newest
+ * any more: make it anew. Any thread. */
+void cache_put_service(struct cache *cache, const struct account *account, struct service *from,
+                       const struct service_record *record, struct completion *done);
 
 /* ---- containers: all described in memory ---- */
 
