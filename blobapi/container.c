@@ -23,8 +23,12 @@ static struct next metadata_done(struct op *op);
 
 static void container_properties(struct request *r)
 {
+    const struct container_record *c = container_record(r->container);
+
     answer_add(r, SPAN("x-ms-lease-status"), SPAN("unlocked"));
     answer_add(r, SPAN("x-ms-lease-state"), SPAN("available"));
+    if (c->public_access.len)
+        answer_add(r, SPAN("x-ms-blob-public-access"), c->public_access);
     answer_add(r, SPAN("x-ms-has-immutability-policy"), SPAN("false"));
     answer_add(r, SPAN("x-ms-has-legal-hold"), SPAN("false"));
     answer_add(r, SPAN("x-ms-immutable-storage-with-versioning-enabled"), SPAN("false"));
@@ -49,7 +53,7 @@ struct next get_container_start(struct op *op)
 
 /* ---- changes: the turn ---- */
 
-static struct next container_change(struct request *r, struct next judged)
+struct next container_change(struct request *r, struct next judged)
 {
     r->change_after = judged;
     r->change_rounds = 0;
@@ -110,8 +114,7 @@ static struct next container_asked(struct op *op)
     return GO(container_turn);
 }
 
-static struct next container_commit(struct container_change *c, enum upload_kind kind,
-                                    struct next after)
+struct next container_commit(struct container_change *c, enum upload_kind kind, struct next after)
 {
     struct request *r = &c->r;
     struct upload_spec spec = {kind, r->contract};
@@ -139,8 +142,7 @@ static struct next container_committed(struct op *op)
     }
 }
 
-/* Conditions by date, lease: what a change of an existing container has in common. */
-static enum az_error container_verdict(const struct request *r)
+enum az_error container_verdict(const struct request *r)
 {
     const struct container_record *now;
     struct condition_subject subject;
@@ -163,10 +165,10 @@ static enum az_error create_inputs(struct container_change *c, struct span *culp
 {
     struct request *r = &c->r;
     struct span scope = exchange_header(r->http, SPAN("x-ms-default-encryption-scope"));
+    enum az_error error = access_input(r, &c->record.public_access, culprit);
 
-    *culprit = (struct span){NULL, 0};
-    if (exchange_header(r->http, SPAN("x-ms-blob-public-access")).len)
-        return AZ_PUBLIC_ACCESS_NOT_PERMITTED;
+    if (error)
+        return error;
     if (scope.len && !span_eq(scope, SPAN("$account-encryption-key"))) {
         *culprit = SPAN("x-ms-default-encryption-scope");
         return AZ_UNSUPPORTED_HEADER;

@@ -89,6 +89,23 @@ struct next create_container_start(struct op *op);
 struct next delete_container_start(struct op *op);
 struct next set_container_metadata_start(struct op *op);
 struct next get_container_start(struct op *op);
+struct next get_container_acl_start(struct op *op);
+struct next set_container_acl_start(struct op *op);
+
+/* container.c: a change of one, from its turn to durable. judged finds r->ordered set. */
+struct next container_change(struct request *r, struct next judged);
+/* Conditions by date, lease: what a change of an existing container has in common. */
+enum az_error container_verdict(const struct request *r);
+struct next container_commit(struct container_change *c, enum upload_kind kind, struct next after);
+
+/* acl_xml.c: the identifiers of a Set Container ACL body; texts lie in the arena. */
+struct acl_document {
+    struct access_policy policies[ACCESS_POLICIES_MAX];
+    unsigned count;
+};
+enum az_error acl_parse(struct span text, struct arena *arena, struct acl_document *ret,
+                        struct xml_fault *fault) must_check;
+void acl_emit(struct emit *e, const struct access_policy *policies, unsigned count);
 
 /* ---- blobs ---- */
 struct get_blob {

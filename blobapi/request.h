@@ -63,6 +63,8 @@ enum body_rule {
     BODY_XML,    /* (or multipart) up to body_max bytes, read by the handler into memory */
     BODY_STREAM, /* Content-Length needed (411), body_max bytes at most (413) */
 };
+/* Public access a container needs for who has no credentials; blob is less than container. */
+enum anonymous { ANONYMOUS_NEVER, ANONYMOUS_BLOB, ANONYMOUS_CONTAINER };
 /* What a change asks of the contract; reads ask nothing. */
 enum promise { PROMISE_NONE, PROMISE_CHANGE };
 
@@ -77,6 +79,7 @@ struct operation {
     uint64_t body_max;
     enum condition_rule conditions;
     enum promise promise;
+    enum anonymous anonymous;
     size_t state_bytes;                  /* of the struct that begins with struct request */
     struct next (*start)(struct op *op); /* NULL: not served */
     void (*done)(struct request *r);     /* gives back what the state holds; NULL: nothing */
@@ -194,6 +197,19 @@ const struct operation *operation_find(const struct exchange *http, const struct
                                        enum az_error *error, struct span *culprit);
 /* Posts op.done after that time. Cancellable. */
 void request_sleep(struct request *r, uint64_t ns);
+
+/* ---- access.c: what a container's ACL says ---- */
+/* Of a target whose SAS names a stored access policy (si): its container, a reference; else NULL.
+ */
+struct container *access_policies(const struct blobapi *api, const struct target *target,
+                                  struct auth_request *check);
+/* For a request without credentials: does the target's container let anybody do that? */
+enum az_error access_anonymous(const struct blobapi *api, const struct target *target,
+                               enum anonymous need, struct granted *ret);
+/* The same of a whole request; its refusal depends on the version it speaks. */
+enum az_error access_anonymous_request(struct request *r);
+/* x-ms-blob-public-access of a request: "", "container" or "blob". */
+enum az_error access_input(const struct request *r, struct span *ret, struct span *culprit);
 
 /* ---- respond.c ---- */
 void request_id_make(char ret[REQUEST_ID_BYTES]);

@@ -254,8 +254,12 @@ static struct next route_auth(struct op *op)
                                           o == &operations[OPERATION_GET_USER_DELEGATION_KEY]
                                               ? AUTH_DELEGATE
                                               : auth_rights(o->account_sas)}};
+    struct container *container = access_policies(r->api, &r->target, &check);
     enum az_error error = auth_check(&check, &r->granted, &detail);
 
+    container_unref(container);
+    if (error == AZ_NO_AUTHENTICATION_INFORMATION)
+        error = access_anonymous_request(r);
     if (error && detail.len)
         return fail_detail(r, error, SPAN("AuthenticationErrorDetail"), detail);
     if (error)

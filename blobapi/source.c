@@ -180,6 +180,8 @@ static enum az_error source_authorized(struct request *r, struct source *s, stru
                                      {SPAN("authorization"), token}};
     struct span detail = {NULL, 0}, rest;
     struct granted granted;
+    struct container *container;
+    enum az_error error;
     struct auth_request check = {.method = SPAN("GET"),
                                  .target = &s->target,
                                  .headers = headers,
@@ -193,7 +195,13 @@ static enum az_error source_authorized(struct request *r, struct source *s, stru
 
     if (token.len && !span_eq_nocase(span_cut(token, ' ', &rest), SPAN("Bearer")))
         return AZ_INVALID_AUTHENTICATION_INFO; /* a key's signature is not for a source */
-    return auth_check(&check, &granted, &detail);
+    container = access_policies(r->api, &s->target, &check);
+    error = auth_check(&check, &granted, &detail);
+    container_unref(container);
+    if (error == AZ_NO_AUTHENTICATION_INFORMATION &&
+        access_anonymous(r->api, &s->target, ANONYMOUS_BLOB, &granted) == AZ_OK)
+        return AZ_OK;
+    return error;
 }
 
 /* Within its account Copy Blob needs no word about the source: a key may read it anyway, a token's

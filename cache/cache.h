@@ -73,6 +73,12 @@ struct blob_record {
 /* Local ETags live where Azure mints none: 0x1 and 15 hex digits (Azure: 0x8D...). */
 #define ETAG_FMT "\"0x%016" PRIX64 "\""
 
+/* A stored access policy of a container, as it is shown; empty: not given. */
+struct access_policy {
+    struct span id, start, expiry, permission;
+};
+#define ACCESS_POLICIES_MAX 5
+
 struct container_record {
     uint64_t id;
     uint32_t account; /* struct account's id */
@@ -84,6 +90,8 @@ struct container_record {
     struct span public_access; /* "", "container" or "blob" */
     bool in_cloud;             /* the cloud has it, or it was learned from there */
     int64_t checked_ns;
+    const struct access_policy *policies;
+    unsigned policy_count; /* up to ACCESS_POLICIES_MAX */
 };
 
 /* ---- open and close: main thread, blocking ---- */

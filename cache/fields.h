@@ -59,6 +59,7 @@ enum tag {
     TAG_COPY_SOURCE,
     TAG_COPIED,
     TAG_REMOVES,
+    TAG_POLICIES = 160,
     TAG_SERVICE_VERSION = 170,
     TAG_SERVICE_ANALYTICS,
     TAG_SERVICE_CORS,
@@ -75,6 +76,7 @@ void field_span(struct row_bytes *row, enum tag tag, struct span value); /* empt
 void field_u64(struct row_bytes *row, enum tag tag, uint64_t v);         /* 0: absent */
 void field_time(struct row_bytes *row, enum tag tag, int64_t ns);        /* 0: absent */
 void field_fixed(struct row_bytes *row, enum tag tag, uint64_t v);       /* present even when 0 */
+void add_counted(struct row_bytes *row, struct span value);
 void field_metadata(struct row_bytes *row, const struct pair *pairs, unsigned count);
 
 /* ---- reading: each takes from the front of rest or reads a whole value; 0 or -EBADMSG. Inline: a

@@ -33,6 +33,7 @@ void row_add_u64(struct row_bytes *bytes, uint64_t v);
 struct row_space {
     struct pair *pairs;
     unsigned room;
+    struct access_policy policies[ACCESS_POLICIES_MAX]; /* of containers */
 };
 void row_space_done(struct row_space *space);
 

@@ -17,12 +17,6 @@ void key_service(struct row_bytes *ret, uint32_t account)
 
 /* ---- writing ---- */
 
-static void add_counted(struct row_bytes *row, struct span value)
-{
-    add_varint(row, value.len);
-    row_add(row, value.base, value.len);
-}
-
 static void add_analytics(struct row_bytes *row, const struct analytics *a)
 {
     add_counted(row, a->version);

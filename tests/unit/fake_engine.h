@@ -157,7 +157,7 @@ const struct container_record *container_record(const struct container *containe
 
 struct container *container_unref(struct container *container)
 {
-    engine.live--;
+    engine.live -= container != NULL;
     return NULL;
 }
 

@@ -378,6 +378,7 @@ static void test_cloud__its_service_properties_are_refused(void **state)
     ASK("GET", "/far?restype=service&comp=properties", "", 400, "UnsupportedQueryParameter");
     ask_body("PUT", "/far?restype=service&comp=properties", "", "<StorageServiceProperties />");
     assert_answer(400, "UnsupportedQueryParameter");
+    ASK("GET", "/far/ctr?restype=container&comp=acl", "", 403, "AuthorizationFailure");
     ASK("OPTIONS", "/far/ctr/b", "origin: http://a\naccess-control-request-method: GET\n", 403,
         "CorsPreflightFailure");
 }
