@@ -23,7 +23,11 @@ static struct next metadata_done(struct op *op);
 
 static void container_properties(struct request *r)
 {
-    lease_headers(r, &container_record(r->container)->lease);
+    const struct container_record *c = container_record(r->container);
+
+    lease_headers(r, &c->lease);
+    if (c->public_access.len)
+        answer_add(r, SPAN("x-ms-blob-public-access"), c->public_access);
     answer_add(r, SPAN("x-ms-has-immutability-policy"), SPAN("false"));
     answer_add(r, SPAN("x-ms-has-legal-hold"), SPAN("false"));
     answer_add(r, SPAN("x-ms-immutable-storage-with-versioning-enabled"), SPAN("false"));
@@ -110,8 +114,7 @@ static struct next container_asked(struct op *op)
     return GO(container_turn);
 }
 
-static struct next container_commit(struct container_change *c, enum upload_kind kind,
-                                    struct next after)
+struct next container_commit(struct container_change *c, enum upload_kind kind, struct next after)
 {
     struct request *r = &c->r;
     struct upload_spec spec = {kind, r->contract};
@@ -139,7 +142,6 @@ static struct next container_committed(struct op *op)
     }
 }
 
-/* Lease, conditions by date: what a change of an existing container has in common. */
 enum az_error container_verdict(const struct request *r)
 {
     const struct container_record *now;
@@ -161,10 +163,10 @@ static enum az_error create_inputs(struct container_change *c, struct span *culp
 {
     struct request *r = &c->r;
     struct span scope = exchange_header(r->http, SPAN("x-ms-default-encryption-scope"));
+    enum az_error error = access_input(r, &c->record.public_access, culprit);
 
-    *culprit = (struct span){NULL, 0};
-    if (exchange_header(r->http, SPAN("x-ms-blob-public-access")).len)
-        return AZ_PUBLIC_ACCESS_NOT_PERMITTED;
+    if (error)
+        return error;
     if (scope.len && !span_eq(scope, SPAN("$account-encryption-key"))) {
         *culprit = SPAN("x-ms-default-encryption-scope");
         return AZ_UNSUPPORTED_HEADER;

@@ -7,6 +7,7 @@
 #include "blobapi/block_list.h"
 #include "blobapi/range.h"
 #include "blobapi/request.h"
+#include "blobapi/service.h"
 #include "blobapi/source.h"
 #include "blobapi/transfer.h"
 
@@ -33,6 +34,16 @@ struct blob_record record_new(const struct request *r);
 /* ---- account ---- */
 struct next account_info_start(struct op *op);
 struct next service_properties_start(struct op *op);
+struct next preflight_start(struct op *op);
+
+struct set_service {
+    struct request r;
+    struct service_document document;
+    struct service *from; /* what the change is made of; a reference */
+    unsigned rounds;
+};
+struct next set_service_start(struct op *op);
+void set_service_done(struct request *r);
 
 struct user_delegation_key {
     struct request r;
@@ -78,10 +89,6 @@ struct next create_container_start(struct op *op);
 struct next delete_container_start(struct op *op);
 struct next set_container_metadata_start(struct op *op);
 struct next get_container_start(struct op *op);
-/* What changes of a container share: its turn, then `judged` with r->ordered (NULL: there is none);
- * existence, lease and conditions on that. */
-struct next container_change(struct request *r, struct next judged);
-enum az_error container_verdict(const struct request *r);
 struct lease_request { /* Lease Container, Lease Blob */
     struct request r;
     struct lease_asked asked;
@@ -92,6 +99,23 @@ struct lease_request { /* Lease Container, Lease Blob */
     int64_t modified_ns;
 };
 struct next lease_start(struct op *op);
+struct next get_container_acl_start(struct op *op);
+struct next set_container_acl_start(struct op *op);
+
+/* container.c: a change of one, from its turn to durable. judged finds r->ordered set. */
+struct next container_change(struct request *r, struct next judged);
+/* Existence, lease, conditions by date: what a change of an existing container has in common. */
+enum az_error container_verdict(const struct request *r);
+struct next container_commit(struct container_change *c, enum upload_kind kind, struct next after);
+
+/* acl_xml.c: the identifiers of a Set Container ACL body; texts lie in the arena. */
+struct acl_document {
+    struct access_policy policies[ACCESS_POLICIES_MAX];
+    unsigned count;
+};
+enum az_error acl_parse(struct span text, struct arena *arena, struct acl_document *ret,
+                        struct xml_fault *fault) must_check;
+void acl_emit(struct emit *e, const struct access_policy *policies, unsigned count);
 
 /* ---- blobs ---- */
 struct get_blob {

@@ -64,6 +64,8 @@ enum body_rule {
     BODY_XML,    /* (or multipart) up to body_max bytes, read by the handler into memory */
     BODY_STREAM, /* Content-Length needed (411), body_max bytes at most (413) */
 };
+/* Public access a container needs for who has no credentials; blob is less than container. */
+enum anonymous { ANONYMOUS_NEVER, ANONYMOUS_BLOB, ANONYMOUS_CONTAINER };
 /* What a change asks of the contract; reads ask nothing. */
 enum promise { PROMISE_NONE, PROMISE_CHANGE };
 
@@ -79,6 +81,7 @@ struct operation {
     enum condition_rule conditions;
     enum promise promise;
     enum lease_rule lease;
+    enum anonymous anonymous;
     size_t state_bytes;                  /* of the struct that begins with struct request */
     struct next (*start)(struct op *op); /* NULL: not served */
     void (*done)(struct request *r);     /* gives back what the state holds; NULL: nothing */
@@ -200,6 +203,19 @@ const struct operation *operation_find(const struct exchange *http, const struct
 /* Posts op.done after that time. Cancellable. */
 void request_sleep(struct request *r, uint64_t ns);
 
+/* ---- access.c: what a container's ACL says ---- */
+/* Of a target whose SAS names a stored access policy (si): its container, a reference; else NULL.
+ */
+struct container *access_policies(const struct blobapi *api, const struct target *target,
+                                  struct auth_request *check);
+/* For a request without credentials: does the target's container let anybody do that? */
+enum az_error access_anonymous(const struct blobapi *api, const struct target *target,
+                               enum anonymous need, struct granted *ret);
+/* The same of a whole request; its refusal depends on the version it speaks. */
+enum az_error access_anonymous_request(struct request *r);
+/* x-ms-blob-public-access of a request: "", "container" or "blob". */
+enum az_error access_input(const struct request *r, struct span *ret, struct span *culprit);
+
 /* ---- respond.c ---- */
 void request_id_make(char ret[REQUEST_ID_BYTES]);
 struct next fail(struct request *r, enum az_error error);
@@ -310,6 +326,19 @@ struct refill {
 /* Rolls the change back, brings the bytes onto the devices, begins again as change_begin did. */
 struct next change_refill(struct request *r, struct refill *refill);
 void refill_done(struct request *r); /* op->free; any state */
+
+/* ---- document.c: a small XML body, whole in r->buf ---- */
+#define DOCUMENT_BYTES_MAX KIB(64)
+struct xml_fault { /* what an XML body was refused for; node, value: empty when they say nothing */
+    enum az_error error;
+    struct span node, value;
+};
+/* Reads the whole body (operation->body_max, at most DOCUMENT_BYTES_MAX) and checks it against
+ * Content-MD5 and x-ms-content-crc64. */
+struct next receive_document(struct request *r, struct next after);
+struct span document_text(const struct request *r); /* valid until document_drop */
+void document_drop(struct request *r);
+struct next fail_xml(struct request *r, const struct xml_fault *fault);
 
 /* ---- receive.c: a body into an object ---- */
 struct receive {

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "blobapi/handlers.h"
 #include "blobapi/metrics.h"
+#include "blobapi/service.h"
 
 #define VERSION_DEFAULT SPAN("2026-10-06") /* what the tables were read from */
 #define SLOW_REQUEST_NS (2 * NS_PER_SEC)   /* worth a line with its trail */
@@ -112,8 +113,6 @@ static enum az_error misfit(const struct exchange *http, const struct asked_for 
             resource = true;
             method |= (operations[i].methods & a->method) != 0;
         }
-    if (a->method == METHOD_OPTIONS)
-        return AZ_CORS_PREFLIGHT_FAILURE;
     if (!a->method || (resource && !method))
         return AZ_UNSUPPORTED_HTTP_VERB;
     if (resource) { /* only Put Blob depends on more than the request line */
@@ -132,6 +131,8 @@ const struct operation *operation_find(const struct exchange *http, const struct
                           target_param(target, SPAN("restype")),
                           target_param(target, SPAN("comp"))};
 
+    if (a.method == METHOD_OPTIONS) /* whatever the URL asks for besides */
+        return &operations[OPERATION_PREFLIGHT];
     for (unsigned i = 0; i < OPERATIONS; i++)
         if ((operations[i].methods & a.method) && resource_fits(&operations[i], &a) &&
             when_fits(http, operations[i].when))
@@ -168,17 +169,14 @@ static struct next route_misfit(struct op *op)
     return fail_named(r, r->error, r->culprit);
 }
 
-static bool
-version_fits(struct span v) /* YYYY-MM-DD; any date, since clients are newer than servers */
+/* The account's, where it has set one. A SAS's own comes before it (route_auth). */
+static void version_default(struct request *r)
 {
-    static const char form[] = "dddd-dd-dd";
+    struct service *service = request_service(r);
 
-    if (v.len != sizeof(form) - 1)
-        return false;
-    for (size_t i = 0; i < v.len; i++)
-        if (form[i] == 'd' ? v.base[i] < '0' || v.base[i] > '9' : v.base[i] != form[i])
-            return false;
-    return true;
+    if (service && service_record(service)->default_version.len)
+        r->version = arena_copy(r->http->arena, service_record(service)->default_version);
+    service_unref(service);
 }
 
 static struct next route_version(struct op *op)
@@ -194,6 +192,10 @@ static struct next route_version(struct op *op)
         return fail_header(r, AZ_INVALID_HEADER_VALUE, SPAN("x-ms-version"));
     if (asked.len)
         r->version = asked;
+    else
+        version_default(r);
+    if (r->operation == &operations[OPERATION_PREFLIGHT]) /* browsers send no credentials with it */
+        return r->operation->start(op);
     return r->operation == &no_operation ? GO(route_misfit) : GO(route_syntax);
 }
 
@@ -256,8 +258,12 @@ static struct next route_auth(struct op *op)
                                           o == &operations[OPERATION_GET_USER_DELEGATION_KEY]
                                               ? AUTH_DELEGATE
                                               : auth_rights(o->account_sas)}};
+    struct container *container = access_policies(r->api, &r->target, &check);
     enum az_error error = auth_check(&check, &r->granted, &detail);
 
+    container_unref(container);
+    if (error == AZ_NO_AUTHENTICATION_INFORMATION)
+        error = access_anonymous_request(r);
     if (error && detail.len)
         return fail_detail(r, error, SPAN("AuthenticationErrorDetail"), detail);
     if (error)

@@ -180,6 +180,8 @@ static enum az_error source_authorized(struct request *r, struct source *s, stru
                                      {SPAN("authorization"), token}};
     struct span detail = {NULL, 0}, rest;
     struct granted granted;
+    struct container *container;
+    enum az_error error;
     struct auth_request check = {.method = SPAN("GET"),
                                  .target = &s->target,
                                  .headers = headers,
@@ -193,7 +195,13 @@ static enum az_error source_authorized(struct request *r, struct source *s, stru
 
     if (token.len && !span_eq_nocase(span_cut(token, ' ', &rest), SPAN("Bearer")))
         return AZ_INVALID_AUTHENTICATION_INFO; /* a key's signature is not for a source */
-    return auth_check(&check, &granted, &detail);
+    container = access_policies(r->api, &s->target, &check);
+    error = auth_check(&check, &granted, &detail);
+    container_unref(container);
+    if (error == AZ_NO_AUTHENTICATION_INFORMATION &&
+        access_anonymous(r->api, &s->target, ANONYMOUS_BLOB, &granted) == AZ_OK)
+        return AZ_OK;
+    return error;
 }
 
 /* Within its account Copy Blob needs no word about the source: a key may read it anyway, a token's
@@ -315,7 +323,6 @@ const struct blob_record *source_record(const struct source *s)
 static enum az_error source_lease_verdict(const struct request *r, const struct source *s)
 {
     const struct account *account = s->target.account;
-    const struct lease *lease = &source_record(s)->lease;
     struct lease_use use = {.rule = LEASE_RULE_READ, .has_id = true};
     struct lease_now now = {.state = LEASE_AVAILABLE};
     struct span text = exchange_header(r->http, SPAN("x-ms-source-lease-id"));
@@ -324,11 +331,11 @@ static enum az_error source_lease_verdict(const struct request *r, const struct 
         return AZ_OK;
     if (lease_id_parse(text, use.id) < 0)
         return AZ_INVALID_HEADER_VALUE;
-    if (!s->blob)
-        return AZ_UNSUPPORTED_HEADER; /* its lease is elsewhere too */
-    now =
-        lease_now_of(r, account, contract_for(account, s->target.container, s->target.blob), lease);
-    return lease_check(lease, &now, &use);
+    if (!s->blob) /* elsewhere: not a lease of ours */
+        return lease_check(NULL, NULL, &use);
+    now = lease_now_of(r, account, contract_for(account, s->target.container, s->target.blob),
+                       &blob_record(s->blob)->lease);
+    return lease_check(&blob_record(s->blob)->lease, &now, &use);
 }
 
 enum az_error source_verdict(const struct request *r, const struct source *s)

@@ -175,6 +175,8 @@ static int load_tables(struct cache *cache, char **why)
     if (!err)
         err = containers_open(cache);
     if (!err)
+        err = services_open(cache);
+    if (!err)
         err = stages_open(cache);
     if (!err)
         err = accounts_judge(cache, why);
@@ -271,6 +273,7 @@ struct cache *cache_close(struct cache *cache)
     names_close(cache);
     containers_close(cache);
     leases_close(cache);
+    services_close(cache);
     asks_close(cache);
     cache->content = content_close(cache->content);
     cache->index = index_close(cache->index);

@@ -17,6 +17,7 @@
 #include "base/util.h"
 #include "base/worker.h"
 #include "cache/contract.h"
+#include "cache/service.h"
 
 struct cache;  /* the engine */
 struct blob;   /* one version as published: its record and content, refcounted, immutable */
@@ -84,6 +85,12 @@ struct blob_record {
 /* Local ETags live where Azure mints none: 0x1 and 15 hex digits (Azure: 0x8D...). */
 #define ETAG_FMT "\"0x%016" PRIX64 "\""
 
+/* A stored access policy of a container, as it is shown; empty: not given. */
+struct access_policy {
+    struct span id, start, expiry, permission;
+};
+#define ACCESS_POLICIES_MAX 5
+
 struct container_record {
     uint64_t id;
     uint32_t account; /* struct account's id */
@@ -96,6 +103,8 @@ struct container_record {
     bool in_cloud;             /* the cloud has it, or it was learned from there */
     int64_t checked_ns;
     struct lease lease; /* granted here */
+    const struct access_policy *policies;
+    unsigned policy_count; /* up to ACCESS_POLICIES_MAX */
 };
 
 /* ---- open and close: main thread, blocking ---- */
@@ -134,6 +143,18 @@ void cache_detach_loop(struct cache *cache, struct loop *loop);
  * -errno */
 int cache_check(const struct cache_conf *conf, void (*report)(void *arg, const char *line),
                 void *arg) must_check;
+
+/* ---- what accounts have set for their service ---- */
+
+/* Any thread, no I/O: a reference, valid until service_unref; NULL: nothing was ever set. */
+struct service;
+struct service *cache_service(struct cache *cache, const struct account *account);
+const struct service_record *service_record(const struct service *service);
+struct service *service_unref(struct service *service);
+/* Durable, then done. -ESTALE: `from`, which the caller has made the record of, is not the newest
+ * any more: make it anew. Any thread. */
+void cache_put_service(struct cache *cache, const struct account *account, struct service *from,
+                       const struct service_record *record, struct completion *done);
 
 /* ---- containers: all described in memory ---- */
 

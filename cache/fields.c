@@ -67,6 +67,12 @@ void add_varint(struct row_bytes *bytes, uint64_t v)
     row_add(bytes, at, varint_put(at, v));
 }
 
+void add_counted(struct row_bytes *row, struct span value)
+{
+    add_varint(row, value.len);
+    row_add(row, value.base, value.len);
+}
+
 int take_long_varint(struct span *rest, uint64_t *ret)
 {
     uint64_t v = 0;

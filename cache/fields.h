@@ -60,7 +60,13 @@ enum tag {
     TAG_COPIED,
     TAG_REMOVES,
     TAG_LEASE = 110, /* four in a row: field_lease */
+    TAG_POLICIES = 160,
     TAG_CONTAINER_LEASE = 165,
+    TAG_SERVICE_VERSION = 170,
+    TAG_SERVICE_ANALYTICS,
+    TAG_SERVICE_CORS,
+    TAG_SERVICE_DELETE_RETENTION,
+    TAG_SERVICE_WEBSITE,
 };
 #define LEASE_TAGS 4
 
@@ -73,6 +79,7 @@ void field_span(struct row_bytes *row, enum tag tag, struct span value); /* empt
 void field_u64(struct row_bytes *row, enum tag tag, uint64_t v);         /* 0: absent */
 void field_time(struct row_bytes *row, enum tag tag, int64_t ns);        /* 0: absent */
 void field_fixed(struct row_bytes *row, enum tag tag, uint64_t v);       /* present even when 0 */
+void add_counted(struct row_bytes *row, struct span value);
 void field_metadata(struct row_bytes *row, const struct pair *pairs, unsigned count);
 /* Kind, id, period, serial under first and the three tags behind it; none: absent. */
 void field_lease(struct row_bytes *row, enum tag first, const struct lease *lease);

@@ -24,6 +24,7 @@ struct names;      /* names.c */
 struct orders;     /* order.c */
 struct containers; /* containers.c */
 struct stages;     /* stage.c */
+struct services;   /* services.c */
 struct asks;       /* ask.c */
 struct uploads;    /* uploads.c */
 struct content;    /* object.c, tier.c, evict.c, reaper.c */
@@ -39,6 +40,7 @@ struct cache {
     struct containers *containers;
     struct leases *leases;
     struct stages *stages;
+    struct services *services;
     struct asks *asks;
     struct uploads *uploads;
     struct content *content;

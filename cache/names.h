@@ -6,6 +6,11 @@
 #include "cache/internal.h"
 #include "cache/record.h"
 
+/* ---- services.c: what accounts have set ---- */
+
+int services_open(struct cache *cache) must_check;
+void services_close(struct cache *cache);
+
 /* ---- blob.c: one version ---- */
 
 struct blob_parts { /* copied, but for the pieces, whose references are taken */

@@ -33,6 +33,7 @@ void row_add_u64(struct row_bytes *bytes, uint64_t v);
 struct row_space {
     struct pair *pairs;
     unsigned room;
+    struct access_policy policies[ACCESS_POLICIES_MAX]; /* of containers */
 };
 void row_space_done(struct row_space *space);
 
@@ -172,6 +173,7 @@ int known_row_decode(struct span value, struct known_row *ret) must_check;
 #define META_ACCOUNT        'a'          /* 'a', account u32: whose that number is */
 #define META_DROP_BLOCKS    'b'          /* 'b', key_stage: rows to free */
 #define META_DROP_CONTAINER 'c'          /* 'c', container u64: rows of a deleted one to free */
+#define META_SERVICE        'p'          /* 'p', account u32: properties of its Blob service */
 void meta_u64_encode(struct row_bytes *ret, uint64_t v);
 int meta_u64_decode(struct span value, uint64_t *ret) must_check;
 struct account_row {
@@ -181,5 +183,12 @@ void key_account(struct row_bytes *ret, uint32_t account);
 int key_account_decode(struct span key, uint32_t *account) must_check;
 void account_row_encode(struct row_bytes *ret, const struct account_row *row);
 int account_row_decode(struct span value, struct account_row *ret) must_check;
+struct service_row {
+    struct service_record record;
+    struct span unknown;
+};
+void key_service(struct row_bytes *ret, uint32_t account);
+void service_row_encode(struct row_bytes *ret, const struct service_row *row);
+int service_row_decode(struct span value, struct service_row *ret) must_check;
 
 #endif

@@ -310,6 +310,9 @@ static void account_build(struct config *config, cfg_t *cfg, struct account *ret
     secret_of(config, cfg, "key", true, &ret->key[0]);
     secret_of(config, cfg, "key2", true, &ret->key[1]);
     ret->alias_count = list_of(config, cfg, "aliases", true, &ret->aliases);
+    ret->public_access = strcmp(text_of(cfg, "public_access"), "yes") == 0;
+    if (ret->public_access && !local) /* whether a container is public is the cloud's to say */
+        cfg_error(cfg, "public_access = yes is not served yet for an account with an upstream");
     if (!local)
         upstream_build(config, cfg_getsec(cfg, "upstream"), ret);
     contracts_build(config, cfg, local, ret);

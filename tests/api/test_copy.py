@@ -203,7 +203,7 @@ RIGHTS = [  # query of the source, Copy Blob's own credential, status, source's 
     ("another account's", lambda s, f, c: ("second", read_sas(f)), 403, "AuthenticationFailed"),
     ("another blob's", lambda s, f, c: ("second", service_sas(s.account, s.key, c, "other")), 403, "AuthenticationFailed"),
     ("https only", lambda s, f, c: ("second", read_sas(s, spr="https")), 403, "AuthorizationProtocolMismatch"),
-    ("own, wrong", lambda s, f, c: ("first", read_sas(f)[:-6] + "AAAA%3D"), 403, "AuthenticationFailed"),
+    ("own, wrong", lambda s, f, c: ("first", read_sas(f).rpartition("sig=")[0] + "sig=" + "A" * 43 + "%3D"), 403, "AuthenticationFailed"),
 ]
 
 

@@ -22,7 +22,7 @@ def cloud(tmp_path_factory):
 @pytest.fixture(scope="session")
 def box(tmp_path_factory, cloud):
     box = Box(tmp_path_factory.mktemp("box"), cloud=cloud.endpoint, size="3GiB", memory="512MiB",
-              top=f'account "{SECOND}" {{ key = "{KEY}" contract "*" {{ write = local }} }}',
+              top=f'account "{SECOND}" {{ key = "{KEY}" public_access = yes contract "*" {{ write = local }} }}',
               account='aliases = { "acct.blob.cache.test" }').start()
     yield box
     code = box.stop()

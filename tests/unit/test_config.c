@@ -132,6 +132,8 @@ static void test_config__what_is_not_served_yet_is_named(void **state)
             "fresh = strict is not served yet");
     refused("account \"a\" { contract \"*\" { class = kv } }\n", "class = kv is not served yet");
     refused("account \"a\" { contract \"*\" { ttl = 1h } }\n", "ttl = 1h is not served yet");
+    refused("account \"a\" { public_access = yes\n upstream { endpoint = \"https://x.y\" } }\n",
+            "public_access = yes is not served yet for an account with an upstream");
     refused("require_encrypted = yes\n", "require_encrypted = yes is not served yet");
 }
 

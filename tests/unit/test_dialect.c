@@ -48,7 +48,9 @@ static const struct {
     {"PATCH", "/acct/ctr/b", "", 405, "UnsupportedHttpVerb"},
     {"POST", "/acct/ctr/b", "", 405, "UnsupportedHttpVerb"},
     {"DELETE", "/acct/ctr/b?comp=block", "", 405, "UnsupportedHttpVerb"},
-    {"OPTIONS", "/acct/ctr/b", "", 403, "CorsPreflightFailure"},
+    {"OPTIONS", "/acct/ctr/b", "origin: http://a\naccess-control-request-method: GET\n", 403,
+     "CorsPreflightFailure"},
+    {"OPTIONS", "/acct/ctr/b", "origin: http://a\n", 400, "InvalidHeaderValue"},
     {"GET", "/acct/ctr/b?comp=nonsense", "", 400, "InvalidQueryParameterValue"},
     {"GET", "/acct/ctr?restype=nonsense", "", 400, "InvalidQueryParameterValue"},
     {"GET", "/nobody/ctr/b", "", 404, "ResourceNotFound"},
@@ -143,10 +145,10 @@ static void test_dialect__bad_requests(void **state)
 static void test_dialect__who_may_not_is_told_first(void **state)
 {
     run(&(struct fake_request){.method = "GET", .target = "/acct/ctr/b", .headers = ""});
-    assert_answer(401, "NoAuthenticationInformation");
-    assert_true(fake_answer_header(&answer, "WWW-Authenticate").len > 0);
+    assert_answer(409, "PublicAccessNotPermitted");
     run(&(struct fake_request){.method = "PUT", .target = "/acct/ctr/b?comp=lease", .headers = ""});
     assert_answer(401, "NoAuthenticationInformation");
+    assert_true(fake_answer_header(&answer, "WWW-Authenticate").len > 0);
     sas = fake_sas(engine.arena, SPAN("acct"), SPAN("wrong"), "rwdlact");
     ASK("GET", "/acct/ctr/b", "", 403, "AuthenticationFailed");
     sas = fake_sas(engine.arena, SPAN("acct"), SPAN("secret"), "r");

@@ -34,6 +34,14 @@ static int teardown(void **state)
     return 0;
 }
 
+static void crash(uint64_t seed)
+{
+    struct cachebox *image = cachebox_crash(box, seed);
+
+    cachebox_free(box);
+    box = image;
+}
+
 static void pass(unsigned seconds)
 {
     ahead_ns += seconds * NS_PER_SEC;
@@ -116,14 +124,14 @@ static void test_leases__are_durable_under_the_same_etag(void **state)
     assert_lease(record.lease, &lease);
     pass(100);
     assert_int_equal(began_s(&lease), began);
-    box = cachebox_crash(box, 3);
+    crash(3);
     record = record_of(id, "b");
     assert_int_equal(record.etag, etag);
     assert_lease(record.lease, &lease);
     assert_int_equal(began_s(&lease), began + 100); /* its whole period again */
     assert_int_equal(box_expect(box, id, "b", "content"), 0);
     grant(id, "b", &none);
-    box = cachebox_crash(box, 4);
+    crash(4);
     assert_int_equal(record_of(id, "b").lease.kind, LEASE_KIND_NONE);
     assert_int_equal(record_of(id, "b").etag, etag);
 }
@@ -145,7 +153,7 @@ static void test_leases__of_containers_are_durable(void **state)
         assert_int_equal(container_record(found)->etag, etag);
         assert_lease(container_record(found)->lease, &lease);
         container_unref(found);
-        box = cachebox_crash(box, 3 + i);
+        crash(3 + i);
     }
     assert_int_equal(box_delete_container(box, BOX_LOCAL, "c"), 0);
     box_container(box, BOX_LOCAL, "c");
@@ -204,7 +212,7 @@ static void test_leases__outlive_the_upload_under_way(void **state)
     assert_int_equal(sent, 2); /* container and blob: the lease is nobody's to hear of */
     assert_int_equal(record_of(id, "b").durability, DURABILITY_CLOUD);
     assert_lease(record_of(id, "b").lease, &lease);
-    box = cachebox_crash(box, 3);
+    crash(3);
     assert_lease(record_of(id, "b").lease, &lease);
     assert_int_equal(box_expect(box, id, "b", "x"), 0);
 }
@@ -274,7 +282,7 @@ static void test_leases__stay_with_the_name_whoever_writes_in_the_cloud(void **s
     assert_int_equal(record_of(id, "b").length, 8);
     assert_lease(record_of(id, "b").lease, &lease);
     grant(id, "b", &lease); /* of one that was only listed */
-    box = cachebox_crash(box, 3);
+    crash(3);
     assert_lease(record_of(id, "b").lease, &lease);
     learn(id, NULL);
     learn(id, "\"4\"");
