@@ -59,6 +59,7 @@ enum tag {
     TAG_COPY_SOURCE,
     TAG_COPIED,
     TAG_REMOVES,
+    TAG_SEALED = 140,
 };
 
 /* ---- writing ---- */
