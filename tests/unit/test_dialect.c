@@ -58,7 +58,7 @@ static const struct {
     {"GET", "/acct/ctr/b%zz", "", 400, "InvalidUri"},
     {"PUT", "/acct/ctr/b", "", 400, "MissingRequiredHeader"},
     {"PUT", "/acct/ctr/b", "x-ms-blob-type: Blob\n", 400, "InvalidHeaderValue"},
-    {"PUT", "/acct/ctr/b", "x-ms-blob-type: AppendBlob\n", 400, "UnsupportedHeader"},
+    {"PUT", "/acct/ctr/b", "x-ms-blob-type: PageBlob\n", 400, "UnsupportedHeader"},
     {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-copy-source: http://x/y\n", 400,
      "CannotVerifyCopySource"},
     {"PUT", "/acct/ctr/b", "x-ms-copy-source: http://x/y\n", 400, "CannotVerifyCopySource"},
