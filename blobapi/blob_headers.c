@@ -92,8 +92,10 @@ void blob_headers(struct request *r, const struct blob *blob)
     answer_date(r, SPAN("x-ms-creation-time"), b->created_ns ? b->created_ns : b->modified_ns);
     lease_headers(r, &b->lease);
     answer_add(r, SPAN("x-ms-blob-type"), type_name(b->type));
-    if (b->type == BLOB_APPEND)
+    if (b->type == BLOB_APPEND && !content_learned(b)) /* the cloud's number is not known here */
         answer_u64(r, SPAN("x-ms-blob-committed-block-count"), b->committed_blocks);
+    if (b->sealed)
+        answer_add(r, SPAN("x-ms-blob-sealed"), SPAN("true"));
     answer_add(r, SPAN("x-ms-server-encrypted"), SPAN("true"));
     if (b->type == BLOB_BLOCK && !content_learned(b)) { /* may be Cool or Archive there */
         answer_add(r, SPAN("x-ms-access-tier"), SPAN("Hot"));

@@ -204,6 +204,8 @@ static void copy_record(struct copy_blob *c)
     const struct transfer *t = &c->transfer;
 
     c->record = record_new(&c->r);
+    if (is(c, OPERATION_COPY_BLOB))
+        c->record.type = from->type;
     copy_describe(c);
     c->record.has_crc64 = from->has_crc64 || t->count == 1;
     c->record.content_crc64 =
@@ -215,11 +217,20 @@ static void copy_record(struct copy_blob *c)
     c->record.copied_ns = clock_wall_ns();
 }
 
+/* Copy Blob does not change the type of what is there, as Put Blob does. */
+static bool copy_type_differs(const struct copy_blob *c)
+{
+    return is(c, OPERATION_COPY_BLOB) && c->r.blob &&
+           blob_record(c->r.blob)->type != source_record(&c->source)->type;
+}
+
 static struct next copy_begun(struct op *op)
 {
     struct copy_blob *c = COPY(op);
     struct request *r = &c->r;
 
+    if (copy_type_differs(c))
+        return change_refuse(r, AZ_INVALID_BLOB_TYPE);
     copy_record(c);
     if (c->by_reference) {
         tx_copy(r->tx, &c->record, c->source.blob, &op->done);

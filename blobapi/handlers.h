@@ -162,6 +162,8 @@ struct next put_block_start(struct op *op);
 /* blockid= of the query. AZ_OK, or the error that fail_query tells of it. */
 enum az_error block_id_input(const struct request *r, char ret[BLOCK_ID_BYTES_MAX],
                              size_t *ret_len);
+/* 400 as the service says it of a block without bytes. */
+struct next fail_empty_block(struct request *r);
 /* What cache_stage came to. md5 NULL: none was asked for. */
 struct next put_block_answer(struct request *r, int err, const unsigned char *md5, uint64_t crc64);
 struct put_block_url {
@@ -174,8 +176,49 @@ struct put_block_url {
     char id[BLOCK_ID_BYTES_MAX];
     size_t id_len;
 };
+/* The source, its range and hash of a block from a URL; AZ_OK, or what fail_source_input tells. */
+enum az_error block_url_inputs(struct request *r, struct source *source,
+                               struct range_request *range, struct hash_inputs *want,
+                               struct span *culprit);
 struct next put_block_url_start(struct op *op);
 void put_block_url_done(struct request *r);
+
+/* Is what becomes of an append blob this box's alone? Elsewhere it is refused. */
+bool append_is_served(const struct request *r);
+struct put_append { /* Put Blob of an append blob */
+    struct request r;
+    struct blob_record record;
+    struct content_inputs content;
+};
+struct next put_append_start(struct op *op);
+
+struct append_conditions { /* x-ms-blob-condition-appendpos, -maxsize */
+    bool has_position, has_max;
+    uint64_t position, bytes_max;
+};
+enum az_error append_conditions(struct request *r, struct append_conditions *ret,
+                                struct span *culprit);
+struct append_block { /* Append Block, Append Block From URL */
+    struct request r;
+    struct append_conditions conditions;
+    struct hash_inputs want;
+    struct receive receive;
+    struct source source;
+    struct transfer transfer;
+    struct range_request range;
+    struct piece piece; /* a reference, until tx_append takes it */
+    struct blob_record record;
+    uint64_t offset, crc64;
+    unsigned char md5[16];
+};
+struct next append_block_start(struct op *op);
+void append_block_done(struct request *r);
+struct seal_blob {
+    struct request r;
+    struct append_conditions conditions;
+    struct blob_record record;
+};
+struct next seal_start(struct op *op);
 
 struct copy_blob { /* Copy Blob, Copy Blob From URL, Put Blob From URL */
     struct request r;

@@ -217,7 +217,10 @@ static void row_blob(struct list_blobs *l, const struct list_row *row)
     emit_lease(&l->r, l->r.target.container, row->name, &b->lease, e);
     if (l->copy && b->copy_id.len)
         row_copy(e, b);
-    EMIT(e, "<ServerEncrypted>true</ServerEncrypted></Properties>");
+    EMIT(e, "<ServerEncrypted>true</ServerEncrypted>");
+    if (b->sealed)
+        EMIT(e, "<Sealed>true</Sealed>");
+    EMIT(e, "</Properties>");
     if (l->metadata)
         list_emit_metadata(e, b->metadata, b->metadata_count);
     EMIT(e, "<OrMetadata /></Blob>");

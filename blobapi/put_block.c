@@ -10,7 +10,7 @@ static struct next block_received(struct op *op);
 static struct next block_stage(struct op *op);
 static struct next block_staged(struct op *op);
 
-static struct next block_empty(struct request *r)
+struct next fail_empty_block(struct request *r)
 {
     request_detail(r, SPAN("HeaderName"), SPAN("Content-Length"));
     request_detail(r, SPAN("HeaderValue"), SPAN("0"));
@@ -36,7 +36,7 @@ struct next put_block_start(struct op *op)
     if (error)
         return fail_query(r, error, SPAN("blockid"));
     if (r->content_bytes == 0)
-        return block_empty(r);
+        return fail_empty_block(r);
     error = hash_inputs(r, &p->receive.want, &culprit);
     if (error)
         return culprit.len ? fail_header(r, error, culprit) : fail(r, error);

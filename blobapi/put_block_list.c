@@ -167,6 +167,8 @@ static struct next list_begun(struct op *op)
 {
     struct put_block_list *p = PUT_LIST(op);
 
+    if (p->r.blob && blob_record(p->r.blob)->type != BLOB_BLOCK)
+        return change_refuse(&p->r, AZ_INVALID_BLOB_TYPE);
     if (!p->count)
         return GO(list_found); /* an empty list makes an empty blob */
     if (!p->pieces)

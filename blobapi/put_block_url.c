@@ -12,27 +12,29 @@ static struct next block_copied(struct op *op);
 static struct next block_stage(struct op *op);
 static struct next block_staged(struct op *op);
 
-static enum az_error block_range(struct put_block_url *p, struct span *culprit)
+static enum az_error block_range(struct request *r, struct range_request *ret, struct span *culprit)
 {
-    struct span text = exchange_header(p->r.http, SPAN("x-ms-source-range"));
+    struct span text = exchange_header(r->http, SPAN("x-ms-source-range"));
 
     *culprit = SPAN("x-ms-source-range");
-    return text.len && range_parse(text, &p->range) < 0 ? AZ_INVALID_HEADER_VALUE : AZ_OK;
+    return text.len && range_parse(text, ret) < 0 ? AZ_INVALID_HEADER_VALUE : AZ_OK;
 }
 
-static enum az_error block_inputs(struct put_block_url *p, struct span *culprit)
+enum az_error block_url_inputs(struct request *r, struct source *source,
+                               struct range_request *range, struct hash_inputs *want,
+                               struct span *culprit)
 {
-    enum az_error error = source_inputs(&p->r, &p->source, culprit);
+    enum az_error error = source_inputs(r, source, culprit);
 
     if (!error)
-        error = block_range(p, culprit);
-    if (!error && p->range.given)
-        p->source.range = (struct range){
-            p->range.first, p->range.open ? UINT64_MAX : p->range.last - p->range.first + 1};
+        error = block_range(r, range, culprit);
+    if (!error && range->given)
+        source->range =
+            (struct range){range->first, range->open ? UINT64_MAX : range->last - range->first + 1};
     if (!error)
-        error = source_hash_inputs(&p->r, &p->want, culprit);
+        error = source_hash_inputs(r, want, culprit);
     *culprit = error ? *culprit : SPAN("Content-Length");
-    return !error && p->r.http->body_bytes != 0 ? AZ_INVALID_HEADER_VALUE : error;
+    return !error && r->http->body_bytes != 0 ? AZ_INVALID_HEADER_VALUE : error;
 }
 
 struct next put_block_url_start(struct op *op)
@@ -44,7 +46,7 @@ struct next put_block_url_start(struct op *op)
 
     if (error)
         return fail_query(r, error, SPAN("blockid"));
-    error = block_inputs(p, &culprit);
+    error = block_url_inputs(r, &p->source, &p->range, &p->want, &culprit);
     if (error)
         return fail_source_input(r, error, culprit);
     return lease_gate(r, GO(block_admitted));

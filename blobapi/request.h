@@ -23,10 +23,11 @@
 #include "blobapi/structured.h"
 #include "blobapi/target.h"
 
-#define PUT_BLOB_BYTES_MAX  MIB(5000)
-#define PUT_BLOCK_BYTES_MAX MIB(4000)
-#define REQUEST_ID_BYTES    36
-#define KEY_INFO_BYTES_MAX  4096 /* Get User Delegation Key */
+#define PUT_BLOB_BYTES_MAX     MIB(5000)
+#define PUT_BLOCK_BYTES_MAX    MIB(4000)
+#define APPEND_BLOCK_BYTES_MAX MIB(100)
+#define REQUEST_ID_BYTES       36
+#define KEY_INFO_BYTES_MAX     4096 /* Get User Delegation Key */
 
 struct request;
 

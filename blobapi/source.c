@@ -1,7 +1,7 @@
 /* blobapi/source.c - see source.h. While the source is looked for, the request wears its name: what
  * find.c reads and sets is swapped for the source's, and swapped back before anything else happens.
  */
-#include "blobapi/source.h"
+#include "blobapi/handlers.h"
 
 #include "base/clock.h"
 
@@ -314,6 +314,18 @@ static struct next source_blob(struct op *op)
     return find_blob(REQUEST(op), (struct range){0, 0}, GO(source_found));
 }
 
+/* Copy Blob makes a blob of the source's type, which has to be one that is served where it goes;
+ * what reads bytes reads any's. */
+static bool type_fits(const struct request *r, enum blob_type type)
+{
+    if (type == BLOB_BLOCK || r->operation == &operations[OPERATION_PUT_BLOB_FROM_URL] ||
+        r->operation == &operations[OPERATION_PUT_BLOCK_FROM_URL] ||
+        r->operation == &operations[OPERATION_APPEND_BLOCK_FROM_URL])
+        return true;
+    return type == BLOB_APPEND && r->operation == &operations[OPERATION_COPY_BLOB] &&
+           append_is_served(r);
+}
+
 const struct blob_record *source_record(const struct source *s)
 {
     return s->blob ? blob_record(s->blob) : &external_head(s->external)->record;
@@ -349,7 +361,7 @@ enum az_error source_verdict(const struct request *r, const struct source *s)
     error = source_lease_verdict(r, s);
     if (error)
         return error;
-    return b->type == BLOB_BLOCK ? AZ_OK : AZ_INVALID_SOURCE_BLOB_TYPE;
+    return type_fits(r, b->type) ? AZ_OK : AZ_INVALID_SOURCE_BLOB_TYPE;
 }
 
 static struct next source_found(struct op *op)

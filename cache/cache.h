@@ -81,6 +81,7 @@ struct blob_record {
     struct span copy_id, copy_source; /* the source's URL without its query */
     int64_t copied_ns;
     struct lease lease; /* granted here; a new version has the one its writer gives it */
+    bool sealed;        /* an append blob that takes no more */
 };
 /* Local ETags live where Azure mints none: 0x1 and 15 hex digits (Azure: 0x8D...). */
 #define ETAG_FMT "\"0x%016" PRIX64 "\""
@@ -261,7 +262,7 @@ struct block_ref {
     enum block_source source;
     struct span id; /* decoded, 1..64 bytes */
 };
-#define BLOCKS_COMMITTED_MAX 50000
+#define BLOCKS_COMMITTED_MAX 50000 /* of an append blob too */
 #define BLOCKS_STAGED_MAX    100000
 /* Block list -> pieces (ret has n places; a reference each). -ENOENT: entry *bad. -ENODATA: some
  * are committed blocks whose bytes are not all here. Those have no object and are `length` bytes of
@@ -280,6 +281,11 @@ void tx_put(struct tx *tx, struct blob_record *record, const struct piece *piece
  * source, begin again. Blocks on a worker; the record is the tx's until done. */
 void tx_copy(struct tx *tx, struct blob_record *record, struct blob *source,
              struct completion *done);
+/* Puts the version that has the piece (not empty) behind what the current one has: an append blob
+ * whose bytes are all this box's. Sets the record as tx_put does, its length and committed_blocks
+ * too; takes the piece's reference. Costs the same however long the blob is: one manifest row of
+ * at most 512 pieces. */
+void tx_append(struct tx *tx, struct blob_record *record, const struct piece *piece);
 bool blob_is_shared(const struct blob *blob); /* its content can be copied by reference */
 /* After a tx_put of the source's bytes: what the cloud has of the source is deleted or overwritten
  * there after this version has arrived (tx_copy says so itself). */

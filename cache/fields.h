@@ -60,6 +60,7 @@ enum tag {
     TAG_COPIED,
     TAG_REMOVES,
     TAG_LEASE = 110, /* four in a row: field_lease */
+    TAG_SEALED = 140,
     TAG_POLICIES = 160,
     TAG_CONTAINER_LEASE = 165,
     TAG_SERVICE_VERSION = 170,

@@ -75,9 +75,12 @@ struct blob {
     struct blob_record record; /* spans owned */
     uint64_t manifest;         /* names the content; 0: empty, or never opened */
     uint64_t lineage;          /* of a copy: the manifest it comes from in the end; else 0 */
-    struct piece *pieces;      /* resident list; a reference each */
+    struct piece_list *list;   /* a reference; NULL: no pieces */
+    struct piece *pieces;      /* the list's first ones */
     size_t piece_count;
-    uint8_t state; /* enum blob_state */
+    size_t row_first;     /* of an append blob: the first piece of its manifest's last row */
+    size_t content_bytes; /* of memory, its objects */
+    uint8_t state;        /* enum blob_state */
     bool located, confirmed;
     struct span
         body_etag;       /* the cloud's of this content, if the record has none: described since */

@@ -15,6 +15,7 @@ struct upload_entry;
 enum tx_what {
     TX_NOTHING,
     TX_PUT,
+    TX_APPEND,
     TX_DESCRIBE, /* new properties, same content */
     TX_ADOPT,    /* same version: what was learned or confirmed of it */
     TX_DELETE,

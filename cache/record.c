@@ -109,6 +109,7 @@ void blob_row_encode(struct row_bytes *ret, const struct blob_row *row)
     field_span(ret, TAG_COPY_SOURCE, r->copy_source);
     field_time(ret, TAG_COPIED, r->copied_ns);
     field_lease(ret, TAG_LEASE, &r->lease);
+    field_u64(ret, TAG_SEALED, r->sealed);
     row_add(ret, row->unknown.base, row->unknown.len);
 }
 
@@ -177,6 +178,8 @@ static int decode_blob_field(const struct fields *f, struct blob_row *row, struc
         return as_span(f->value, &r->copy_source);
     case TAG_COPIED:
         return as_time(f->value, &r->copied_ns);
+    case TAG_SEALED:
+        return as_bool(f->value, &r->sealed);
     default:
         return f->tag < TAG_LEASE ? -ENOENT : as_lease(f->tag - TAG_LEASE, f->value, &r->lease);
     }

@@ -527,6 +527,7 @@ void tx_put(struct tx *tx, struct blob_record *record, const struct piece *piece
     record->length = len;
     record->committed_blocks = blocks ? (uint32_t)n : 0;
     record->durability = DURABILITY_LOCAL;
+    record->sole = true;
     blob->name.blob = tx->name;
     blob->record = keep_record(record);
     blob->bytes = span_from(bytes, len);
@@ -557,6 +558,20 @@ void tx_copy(struct tx *tx, struct blob_record *record, struct blob *source,
     engine.live += (int)source->piece_count;
     tx_put(tx, record, source->pieces, source->piece_count, source->ids, true);
     completion_post(done, 0);
+}
+
+void tx_append(struct tx *tx, struct blob_record *record, const struct piece *piece)
+{
+    const struct blob *current = engine_blob(tx->name);
+    struct piece *pieces = arena_alloc(engine.arena, (current->piece_count + 1) * sizeof(*pieces));
+    uint32_t blocks = current->record.committed_blocks + 1;
+
+    if (current->piece_count)
+        memcpy(pieces, current->pieces, current->piece_count * sizeof(*pieces));
+    pieces[current->piece_count] = *piece;
+    engine.live += (int)current->piece_count;
+    tx_put(tx, record, pieces, current->piece_count + 1, NULL, false);
+    tx->blob->record.committed_blocks = record->committed_blocks = blocks;
 }
 
 void tx_describe(struct tx *tx, struct blob_record *record)

@@ -60,7 +60,7 @@ static const struct {
     {"GET", "/acct/ctr/b%zz", "", 400, "InvalidUri"},
     {"PUT", "/acct/ctr/b", "", 400, "MissingRequiredHeader"},
     {"PUT", "/acct/ctr/b", "x-ms-blob-type: Blob\n", 400, "InvalidHeaderValue"},
-    {"PUT", "/acct/ctr/b", "x-ms-blob-type: AppendBlob\n", 400, "UnsupportedHeader"},
+    {"PUT", "/acct/ctr/b", "x-ms-blob-type: PageBlob\n", 400, "UnsupportedHeader"},
     {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-copy-source: http://x/y\n", 400,
      "CannotVerifyCopySource"},
     {"PUT", "/acct/ctr/b", "x-ms-copy-source: http://x/y\n", 400, "CannotVerifyCopySource"},
@@ -730,6 +730,19 @@ static void test_metadata__is_replaced_as_a_whole(void **state)
     assert_header("x-ms-meta-b", "2");
 }
 
+static void test_append__ends_at_50_000_blocks(void **state)
+{
+    ASK("PUT", "/acct/ctr/log", "x-ms-blob-type: AppendBlob\n", 201, NULL);
+    engine_blob(SPAN("log"))->record.committed_blocks = 49999;
+    assert_int_equal(ask_body("PUT", "/acct/ctr/log?comp=appendblock", "", "last"), 201);
+    assert_header("x-ms-blob-committed-block-count", "50000");
+    ask_body("PUT", "/acct/ctr/log?comp=appendblock", "", "more");
+    assert_answer(409, "BlockCountExceedsLimit");
+    assert_body_has("committed block count cannot exceed the maximum limit of 50,000");
+    ASK("GET", "/acct/ctr/log", "", 200, NULL);
+    assert_string_equal(body_text(), "last");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -762,6 +775,7 @@ int main(void)
         TEST(test_get_blob__end_waits_until_all_is_checked),
         TEST(test_delete_blob__once),
         TEST(test_metadata__is_replaced_as_a_whole),
+        TEST(test_append__ends_at_50_000_blocks),
     };
 
     return cmocka_run_group_tests(tests, setup_all, teardown_all);

@@ -29,6 +29,22 @@ static void test_cloud__changes_carry_uploads_where_the_contract_says_so(void **
     assert_int_equal(cloud.opens, 0);
 }
 
+/* Never a success the cloud does not hear of; where nothing goes there it is this box's own. */
+static void test_cloud__append_blobs_are_for_local_scopes(void **state)
+{
+    ASK("PUT", "/far/ctr/b", "x-ms-blob-type: AppendBlob\n", 400, "UnsupportedHeader");
+    ask_body("PUT", "/far/ctr/b?comp=appendblock", "", "x");
+    assert_answer(400, "UnsupportedQueryParameter");
+    ASK("PUT", "/far/ctr/b?comp=seal", "", 400, "UnsupportedQueryParameter");
+    assert_int_equal(engine.uploads, 0);
+    ASK("PUT", "/far/kvs/b", "x-ms-blob-type: AppendBlob\n", 201, NULL);
+    assert_int_equal(ask_body("PUT", "/far/kvs/b?comp=appendblock", "", "x"), 201);
+    ASK("PUT", "/far/kvs/b?comp=seal", "", 200, NULL);
+    assert_int_equal(engine.uploads, 0);
+    ASK("GET", "/far/kvs/b", "", 200, NULL);
+    ASK("PUT", "/far/kvs/b?comp=appendblock", "", 400, "InvalidHeaderValue");
+}
+
 static void test_cloud__unknown_names_are_asked_for(void **state)
 {
     engine.unknown = -ENODATA;
@@ -387,6 +403,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CLOUD_TEST(test_cloud__changes_carry_uploads_where_the_contract_says_so),
+        CLOUD_TEST(test_cloud__append_blobs_are_for_local_scopes),
         CLOUD_TEST(test_cloud__unknown_names_are_asked_for),
         CLOUD_TEST(test_cloud__only_what_depends_on_a_name_asks),
         CLOUD_TEST(test_cloud__expired_is_revalidated_or_stale),

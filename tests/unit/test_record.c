@@ -41,6 +41,7 @@ static struct blob_row full_row(void)
                           .id = {1, 2, 3, [15] = 16},
                           .period_ns = LEASE_INFINITE,
                           .serial = 77},
+                .sealed = true,
             },
         .manifest = 99,
         .located = true,
@@ -73,6 +74,7 @@ static void test_blob_row__comes_back_whole(void **state)
     assert_span(back.record.content_md5, row.record.content_md5);
     assert_span(back.record.cloud_etag, row.record.cloud_etag);
     assert_true(back.record.has_crc64 && back.record.sole && back.located && back.confirmed);
+    assert_true(back.record.sealed);
     assert_int_equal(back.record.metadata_count, 2);
     assert_span(back.record.metadata[0].name, SPAN("Epoch"));
     assert_int_equal(back.record.metadata[1].value.len, 0);
