@@ -111,8 +111,9 @@ static int blocks_job(void *arg) /* worker */
     int err;
 
     EMIT(r->emit, "<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>");
-    err =
-        cache_list_blocks(r->api->conf.cache, &r->name, r->blob, committed_row, uncommitted_row, g);
+    /* uncommitted blocks are the name's, not a snapshot's */
+    err = cache_list_blocks(r->api->conf.cache, &r->name, r->blob, committed_row,
+                            r->name.snapshot.len ? NULL : uncommitted_row, g);
     if (err)
         return err;
     committed_end(g);

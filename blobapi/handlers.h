@@ -140,7 +140,26 @@ struct get_blob {
 struct next get_start(struct op *op);
 void get_done(struct request *r);
 struct next head_start(struct op *op);
+
+struct delete_blob {
+    struct request r;
+    enum { DELETE_BASE, DELETE_INCLUDE, DELETE_ONLY } snapshots; /* x-ms-delete-snapshots */
+    uint64_t snapshot;  /* the one that is to go; 0: the blob itself */
+    struct blob *found; /* that one; the change's */
+};
 struct next delete_start(struct op *op);
+
+struct snapshot_blob {
+    struct request r;
+    struct blob *copied; /* the version whose bytes `transfer` copies; a reference */
+    struct transfer transfer;
+    const struct pair *metadata;
+    unsigned metadata_count;
+    unsigned rounds; /* it was overwritten while its bytes were copied */
+    struct snapshot_made made;
+};
+struct next snapshot_start(struct op *op);
+void snapshot_done(struct request *r);
 
 struct put_blob {
     struct request r;
@@ -279,13 +298,13 @@ struct list_blobs {
     struct span prefix, delimiter, marker;
     struct span from; /* the next row that may appear; malloc'ed by the cache or in the arena */
     uint64_t max;
-    bool metadata, uncommitted, copy;
+    bool metadata, uncommitted, copy, snapshots;
     bool has_max;
     bool offline;
     unsigned rounds; /* to the cloud */
     unsigned rows;
     struct list_end end;
-    struct span next; /* NextMarker's name; in the arena */
+    struct span next; /* NextMarker's place; in the arena */
 };
 struct next list_blobs_start(struct op *op);
 void list_blobs_done(struct request *r);

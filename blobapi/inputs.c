@@ -1,6 +1,7 @@
 /* blobapi/inputs.c - the headers several operations read the same way: metadata, content headers,
  * hashes of the body, and those of features that are not served. Pure but for the request's arena.
  */
+#include "base/date.h"
 #include "base/text.h"
 #include "blobapi/request.h"
 
@@ -179,6 +180,26 @@ enum az_error source_hash_inputs(struct request *r, struct hash_inputs *ret, str
                      culprit);
 }
 
+/* Snapshots are read and deleted, never written. Those of the cloud are not known here. */
+static enum az_error version_inputs(const struct request *r, struct span *culprit)
+{
+    struct span snapshot = target_param(&r->target, SPAN("snapshot"));
+    uint64_t time;
+
+    *culprit = SPAN("versionid");
+    if (target_param(&r->target, *culprit).len)
+        return AZ_UNSUPPORTED_QUERY_PARAMETER;
+    *culprit = SPAN("snapshot");
+    if (snapshot.len && (!r->target.blob.len || request_has_cloud(r)))
+        return AZ_UNSUPPORTED_QUERY_PARAMETER;
+    if (snapshot.len && iso8601_ticks_parse(snapshot, &time) < 0)
+        return AZ_INVALID_QUERY_PARAMETER_VALUE;
+    *culprit = (struct span){NULL, 0};
+    return snapshot.len && !(r->operation->methods & (METHOD_GET | METHOD_HEAD | METHOD_DELETE))
+               ? AZ_INVALID_OPERATION
+               : AZ_OK;
+}
+
 /* Each would change what is stored or returned. */
 enum az_error unserved_inputs(struct request *r, struct span *culprit)
 {
@@ -197,19 +218,12 @@ enum az_error unserved_inputs(struct request *r, struct span *culprit)
         SPAN("x-ms-sequence-number-action"),
         SPAN("x-ms-blob-sequence-number"),
     };
-    static const struct span params[] = {SPAN("snapshot"), SPAN("versionid")};
-
     for (unsigned i = 0; i < countof(headers); i++)
         if (exchange_header(r->http, headers[i]).len) {
             *culprit = headers[i];
             return AZ_UNSUPPORTED_HEADER;
         }
-    for (unsigned i = 0; i < countof(params); i++)
-        if (target_param(&r->target, params[i]).len) {
-            *culprit = params[i];
-            return AZ_UNSUPPORTED_QUERY_PARAMETER;
-        }
-    return AZ_OK;
+    return version_inputs(r, culprit);
 }
 
 /* Both ways a hash of the body would have to say which body. No SDK sends one along. */

@@ -4,6 +4,7 @@
  * not know is asked of the cloud (upstream_list), then it goes on from there. The page leaves when
  * it is complete: it ends early, with a marker, when buffers run out (8 MiB, or an empty pool), as
  * the service's may. */
+#include "base/date.h"
 #include "blobapi/handlers.h"
 #include "blobapi/listing.h"
 
@@ -56,6 +57,7 @@ static enum az_error list_include(struct list_blobs *l, struct span *culprit)
     l->metadata = include & 1u << INCLUDE_METADATA;
     l->uncommitted = include & 1u << INCLUDE_UNCOMMITTED;
     l->copy = include & 1u << INCLUDE_COPY;
+    l->snapshots = include & 1u << INCLUDE_SNAPSHOTS;
     return AZ_OK;
 }
 
@@ -198,6 +200,16 @@ static void row_copy(struct emit *e, const struct blob_record *b)
     EMIT(e, "</CopyCompletionTime>");
 }
 
+static void row_snapshot(struct emit *e, uint64_t snapshot)
+{
+    char id[ISO8601_BYTES + 1];
+
+    iso8601_print((int64_t)(snapshot * ISO8601_TICK_NS), id);
+    EMIT(e, "<Snapshot>");
+    emit_bytes(e, id, ISO8601_BYTES);
+    EMIT(e, "</Snapshot>");
+}
+
 static void row_blob(struct list_blobs *l, const struct list_row *row)
 {
     const struct blob_record *b = row->record;
@@ -205,6 +217,8 @@ static void row_blob(struct list_blobs *l, const struct list_row *row)
 
     EMIT(e, "<Blob>");
     list_emit_name(e, SPAN("Name"), row->name);
+    if (b->snapshot)
+        row_snapshot(e, b->snapshot);
     EMIT(e, "<Properties><Creation-Time>");
     emit_date(e, b->created_ns ? b->created_ns : b->modified_ns);
     EMIT(e, "</Creation-Time><Last-Modified>");
@@ -214,7 +228,8 @@ static void row_blob(struct list_blobs *l, const struct list_row *row)
     EMIT(e, "</Etag>");
     row_content(e, b);
     row_type(e, b);
-    emit_lease(&l->r, l->r.target.container, row->name, &b->lease, e);
+    if (!b->snapshot)
+        emit_lease(&l->r, l->r.target.container, row->name, &b->lease, e);
     if (l->copy && b->copy_id.len)
         row_copy(e, b);
     EMIT(e, "<ServerEncrypted>true</ServerEncrypted>");
@@ -259,7 +274,7 @@ static int list_row(void *arg, const struct list_row *row)
     }
     if (!emit_keep_tail(e)) {
         emit_rewind(e, mark);
-        l->next = arena_copy(l->r.http->arena, row->name);
+        l->next = arena_copy(l->r.http->arena, row->place);
         return PAGE_FULL;
     }
     l->rows++;
@@ -275,6 +290,7 @@ static int list_job(void *arg) /* worker */
                                .from = l->from,
                                .max = (unsigned)(l->max - l->rows),
                                .uncommitted = l->uncommitted,
+                               .snapshots = l->snapshots,
                                .offline = l->offline};
 
     list_end_done(&l->end);

@@ -271,6 +271,7 @@ struct next find_blob(struct request *r, struct range first, struct next after);
 /* The same for r->container by the target's name. */
 struct next find_container(struct request *r, struct next after);
 bool request_has_cloud(const struct request *r);
+struct name request_name(const struct request *r); /* of the target, in the container found */
 
 /* ---- change.c: one change, from its turn to durable ---- */
 /* Begins and judges conditions and rights on the last ordered version: r->blob is it afterwards,

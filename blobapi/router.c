@@ -309,8 +309,7 @@ static struct next route_found(struct op *op)
         return fail(r, AZ_CONTAINER_NOT_FOUND);
     if (r->found)
         return fail_errno(r, r->found);
-    r->name =
-        (struct name){.container = container_record(r->container)->id, .blob = r->target.blob};
+    r->name = request_name(r);
     return r->operation->start(op);
 }
 

@@ -4,6 +4,7 @@
 #include "blobapi/handlers.h"
 
 #include "base/clock.h"
+#include "base/date.h"
 
 static struct next source_container(struct op *op);
 static struct next source_blob(struct op *op);
@@ -84,6 +85,22 @@ static bool scheme_cut(struct span *url, bool *tls)
     return false;
 }
 
+/* Its id stands in the URL that is kept; those of a cloud are not known here. */
+static enum az_error source_snapshot(struct source *s, struct arena *arena)
+{
+    struct span snapshot = target_param(&s->target, SPAN("snapshot"));
+    uint64_t time;
+
+    if (!snapshot.len)
+        return AZ_OK;
+    if (!account_is_local(s->target.account))
+        return AZ_UNSUPPORTED_HEADER;
+    if (iso8601_ticks_parse(snapshot, &time) < 0)
+        return AZ_INVALID_HEADER_VALUE;
+    s->url = arena_printf(arena, "%.*s?snapshot=%.*s", SPAN_FMT(s->url), SPAN_FMT(snapshot));
+    return AZ_OK;
+}
+
 /* Told apart before anything is looked up: a host that is not this box's is never read from. A name
  * that is an account's or an alias counts as ours on any port, as it does in a Host. */
 static enum az_error source_target(const struct source_asked *asked, struct span host,
@@ -97,10 +114,9 @@ static enum az_error source_target(const struct source_asked *asked, struct span
         return AZ_COPY_SOURCE_EXTERNAL;
     if (error || !s->target.container.len || !s->target.blob.len)
         return AZ_INVALID_HEADER_VALUE;
-    if (target_param(&s->target, SPAN("snapshot")).len ||
-        target_param(&s->target, SPAN("versionid")).len)
+    if (target_param(&s->target, SPAN("versionid")).len)
         return AZ_UNSUPPORTED_HEADER; /* none are kept here yet */
-    return AZ_OK;
+    return source_snapshot(s, arena);
 }
 
 enum az_error source_url_parse(const struct source_asked *asked, struct span url,
@@ -304,8 +320,7 @@ static struct next source_container(struct op *op)
 
     if (r->found)
         return source_missing(r, AZ_CONTAINER_NOT_FOUND);
-    r->name =
-        (struct name){.container = container_record(r->container)->id, .blob = r->target.blob};
+    r->name = request_name(r);
     return GO(source_blob);
 }
 

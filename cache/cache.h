@@ -82,6 +82,12 @@ struct blob_record {
     int64_t copied_ns;
     struct lease lease; /* granted here; a new version has the one its writer gives it */
     bool sealed;        /* an append blob that takes no more */
+    uint64_t snapshot;  /* of a snapshot: its time, in ISO8601_TICK_NS since 1970; else 0 */
+    struct {            /* of the name's own version, the cache's to say */
+        uint32_t count;
+        uint64_t since; /* the oldest one's time or less: older rows are garbage of a former blob */
+        bool share;     /* the newest one has the content of this version */
+    } snapshots;
 };
 /* Local ETags live where Azure mints none: 0x1 and 15 hex digits (Azure: 0x8D...). */
 #define ETAG_FMT "\"0x%016" PRIX64 "\""
@@ -178,7 +184,8 @@ int cache_containers(struct cache *cache, uint32_t account, struct span prefix, 
 
 /* Memory, no I/O, any thread. NULL: use cache_lookup. Known absence also gives NULL. */
 struct blob *cache_lookup_hot(struct cache *cache, const struct name *name);
-/* 0; -ENOENT certainly absent (tombstone too); -ENODATA not known here: upstream_open. */
+/* 0; -ENOENT certainly absent (tombstone too); -ENODATA not known here: upstream_open; -EINVAL: a
+ * snapshot that is no time. */
 void cache_lookup(struct cache *cache, const struct name *name, struct blob **ret,
                   struct completion *done);
 const struct blob_record *blob_record(const struct blob *blob);
@@ -292,7 +299,33 @@ bool blob_is_shared(const struct blob *blob); /* its content can be copied by re
 void tx_copied(struct tx *tx, const struct blob *source);
 /* New properties or metadata, same content. */
 void tx_describe(struct tx *tx, struct blob_record *record);
-void tx_delete(struct tx *tx); /* tombstone until the cloud has confirmed; staged blocks go too */
+/* Tombstone until the cloud has confirmed; staged blocks go too, and all snapshots. */
+void tx_delete(struct tx *tx);
+
+/* Snapshots: read-only versions of a name beside its own, under the time they were taken at, which
+ * rises and is never given out twice. They share content with the version they were taken of, but
+ * for bodies located by their record: those are copied. The name's own version stays what it is,
+ * its ETag too. They go with the name, one by one, or all at once. */
+bool blob_is_copied(const struct blob *blob); /* a snapshot of it needs its bytes anew */
+struct snapshot_spec {
+    const struct pair *metadata; /* NULL: the version's own, and its ETag and time */
+    unsigned metadata_count;
+    const struct blob *copied; /* blob_is_copied: the version whose bytes `copy` holds */
+    struct piece copy;         /* its reference is taken if the current version is copied */
+};
+struct snapshot_made {
+    uint64_t snapshot, etag;
+    int64_t modified_ns;
+};
+/* Of the current version. -ESTALE: that one's bytes were not copied: roll back, begin again. */
+int tx_snapshot(struct tx *tx, const struct snapshot_spec *spec,
+                struct snapshot_made *ret) must_check;
+/* For its deletion: when all that was ordered before is durable. -ENOENT. The reference is the
+ * tx's. On a worker. */
+void tx_find_snapshot(struct tx *tx, uint64_t snapshot, struct blob **ret, struct completion *done);
+void tx_delete_snapshot(struct tx *tx);  /* the one that was found */
+void tx_delete_snapshots(struct tx *tx); /* all; the name's own version stays */
+
 void tx_put_container(struct tx *tx,
                       struct container_record *record); /* fills in id (when 0), etag, time */
 void tx_delete_container(struct tx *tx);                /* one row, whatever is in it */
@@ -387,15 +420,17 @@ void cache_learn_containers_end(struct cache *cache, uint32_t account, const str
 struct list_query {
     uint64_t container;
     struct span prefix, delimiter; /* delimiter empty: flat */
-    struct span from;              /* first name or prefix that may appear (inclusive) */
-    unsigned max;                  /* rows, prefixes counted as one each */
-    bool uncommitted;              /* blobs that only have staged blocks too */
-    bool offline;                  /* give what is known, however old */
+    struct span from; /* first name or prefix that may appear (inclusive), or a row's place */
+    unsigned max;     /* rows, prefixes counted as one each */
+    bool uncommitted; /* blobs that only have staged blocks too */
+    bool snapshots;   /* theirs before each name; not with a delimiter */
+    bool offline;     /* give what is known, however old */
 };
 struct list_row {
     struct span name;                 /* or the prefix */
     const struct blob_record *record; /* NULL: a prefix */
     bool uncommitted;
+    struct span place; /* as list_query.from: a listing that begins with this row */
 };
 /* What must be asked of the cloud before a listing can go on. */
 struct list_gap {

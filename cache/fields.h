@@ -60,6 +60,10 @@ enum tag {
     TAG_COPIED,
     TAG_REMOVES,
     TAG_LEASE = 110, /* four in a row: field_lease */
+    TAG_SNAPSHOT = 120,
+    TAG_SNAPSHOTS,
+    TAG_SNAPSHOTS_SINCE,
+    TAG_SNAPSHOTS_SHARE,
     TAG_SEALED = 140,
     TAG_POLICIES = 160,
     TAG_CONTAINER_LEASE = 165,

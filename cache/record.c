@@ -59,11 +59,21 @@ int key_blob_decode(struct span key, uint64_t *container, struct span *blob)
     return 0;
 }
 
-void key_version(struct row_bytes *ret, uint64_t container, struct span blob, uint64_t etag)
+void key_version(struct row_bytes *ret, uint64_t container, struct span blob, uint64_t number)
 {
     key_blob(ret, container, blob);
     add_u8(ret, 0);
-    row_add_u64(ret, etag);
+    row_add_u64(ret, number);
+}
+
+int key_version_decode(struct span key, uint64_t *container, struct span *blob, uint64_t *number)
+{
+    if (take_u64(&key, container) < 0 || key.len < VERSION_TAIL_BYTES ||
+        key.base[key.len - VERSION_TAIL_BYTES])
+        return -EBADMSG;
+    *blob = span_from(key.base, key.len - VERSION_TAIL_BYTES);
+    *number = be64_get(key.base + blob->len + 1);
+    return 0;
 }
 
 static void encode_headers(struct row_bytes *row, const struct blob_record *r)
@@ -109,8 +119,30 @@ void blob_row_encode(struct row_bytes *ret, const struct blob_row *row)
     field_span(ret, TAG_COPY_SOURCE, r->copy_source);
     field_time(ret, TAG_COPIED, r->copied_ns);
     field_lease(ret, TAG_LEASE, &r->lease);
+    field_time(ret, TAG_SNAPSHOT, (int64_t)r->snapshot);
+    field_u64(ret, TAG_SNAPSHOTS, r->snapshots.count);
+    field_time(ret, TAG_SNAPSHOTS_SINCE, (int64_t)r->snapshots.since);
+    field_u64(ret, TAG_SNAPSHOTS_SHARE, r->snapshots.share);
     field_u64(ret, TAG_SEALED, r->sealed);
     row_add(ret, row->unknown.base, row->unknown.len);
+}
+
+static int decode_later_field(const struct fields *f, struct blob_record *r)
+{
+    switch ((enum tag)f->tag) {
+    case TAG_SNAPSHOT:
+        return as_fixed(f->value, &r->snapshot);
+    case TAG_SNAPSHOTS:
+        return as_u32(f->value, &r->snapshots.count);
+    case TAG_SNAPSHOTS_SINCE:
+        return as_fixed(f->value, &r->snapshots.since);
+    case TAG_SNAPSHOTS_SHARE:
+        return as_bool(f->value, &r->snapshots.share);
+    case TAG_SEALED:
+        return as_bool(f->value, &r->sealed);
+    default:
+        return f->tag < TAG_LEASE ? -ENOENT : as_lease(f->tag - TAG_LEASE, f->value, &r->lease);
+    }
 }
 
 /* One switch: the order of its cases is that of the tags. */
@@ -178,10 +210,8 @@ static int decode_blob_field(const struct fields *f, struct blob_row *row, struc
         return as_span(f->value, &r->copy_source);
     case TAG_COPIED:
         return as_time(f->value, &r->copied_ns);
-    case TAG_SEALED:
-        return as_bool(f->value, &r->sealed);
     default:
-        return f->tag < TAG_LEASE ? -ENOENT : as_lease(f->tag - TAG_LEASE, f->value, &r->lease);
+        return decode_later_field(f, r);
     }
 }
 

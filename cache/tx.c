@@ -9,6 +9,7 @@
 #include "cache/names.h"
 #include "cache/order.h"
 #include "cache/parts.h"
+#include "cache/snapshots.h"
 #include "cache/stage.h"
 #include "cache/uploads.h"
 
@@ -161,6 +162,7 @@ static void name_record(struct tx *tx, struct blob_record *record)
     record->durability = DURABILITY_LOCAL;
     record->cloud_etag = (struct span){NULL, 0};
     record->cloud_modified_ns = record->checked_ns = 0;
+    snapshots_follow(tx, record);
 }
 
 /* A Put Blob body in a small slab that no other record locates. */
@@ -179,6 +181,7 @@ void tx_put(struct tx *tx, struct blob_record *record, const struct piece *piece
 
     assert(tx->what == TX_NOTHING && tx->container != CONTAINER_NAMES);
     name_record(tx, record);
+    record->snapshots.share = false; /* its content is new */
     record->length = 0;
     record->committed_blocks = blocks || record->type == BLOB_APPEND ? (uint32_t)n : 0;
     for (size_t i = 0; i < n; i++) {
@@ -256,9 +259,11 @@ void tx_describe(struct tx *tx, struct blob_record *record)
 void tx_delete(struct tx *tx)
 {
     struct blob_record record = {0};
+    uint64_t tick;
 
     assert(tx->what == TX_NOTHING && tx->container != CONTAINER_NAMES);
-    (void)name_version(tx, &record.etag, &record.modified_ns);
+    tick = name_version(tx, &record.etag, &record.modified_ns);
+    snapshots_drop(tx, tick);
     tx->what = TX_DELETE;
     tx->drop_staged = true;
     tx->blob = blob_new(tx->cache, &(struct blob_parts){.container = tx->container,
@@ -457,6 +462,7 @@ static void build_blob(struct tx *tx)
         build_append(tx);
     if (tx->guarded)
         reaper_unguard(tx->change, tx->cache, tx->guarded);
+    snapshots_build(tx);
     key_blob(&key, tx->container, tx->name);
     if (tx->current && tx->current->record.cloud_etag.len && tx->what != TX_ADOPT)
         change_delete(tx->change, FAM_FRESH, row_span(&key)); /* of a version that is no more */
@@ -498,7 +504,7 @@ static void dispose_current(struct tx *tx, struct change *change)
         key_version(&key, tx->container, tx->name, old->record.etag);
         blob_row_of(old, &value);
         change_put(change, FAM_VERSIONS, row_span(&key), row_span(&value));
-    } else if (!(tx->blob && blob_same_content(tx->blob, old)) &&
+    } else if (!(tx->blob && blob_same_content(tx->blob, old)) && !old->record.snapshots.share &&
                !uploads_need_content(tx->cache, tx->container, tx->name, old->manifest)) {
         blob_drop_content(change, old);
     }

@@ -81,6 +81,23 @@ const flows = {
     await empty.upload("", 0);
     assert.strictEqual((await all(await empty.download(0, undefined, crc))).length, 0);
   },
+  async snapshots() {
+    const blob = container.getBlockBlobClient("js/snap"), data = bytes(150000, 4);
+    await blob.uploadData(data, { metadata: { a: "1" } });
+    const taken = [await blob.createSnapshot(), await blob.createSnapshot({ metadata: { b: "2" } })].map((s) => s.snapshot);
+    await blob.upload("new", 3);
+    assert.ok((await blob.withSnapshot(taken[0]).downloadToBuffer()).equals(data));
+    assert.deepStrictEqual((await blob.withSnapshot(taken[1]).getProperties()).metadata, { b: "2" });
+    const seen = [];
+    for await (const b of container.listBlobsFlat({ includeSnapshots: true })) seen.push(b.snapshot || b.name);
+    assert.deepStrictEqual(seen, [...taken, "js/snap"]);
+    assert.strictEqual(await code(blob.delete()), "409 SnapshotsPresent");
+    assert.strictEqual(await code(blob.withSnapshot(taken[0]).delete({ deleteSnapshots: "include" })), "400 InvalidOperation");
+    await blob.withSnapshot(taken[0]).delete();
+    assert.strictEqual(await code(blob.withSnapshot(taken[0]).getProperties()), "404 BlobNotFound");
+    await blob.delete({ deleteSnapshots: "include" });
+    assert.strictEqual(await code(blob.withSnapshot(taken[1]).getProperties()), "404 BlobNotFound");
+  },
   async leases() {
     const blob = container.getBlockBlobClient("js/leased"), lease = blob.getBlobLeaseClient();
     const { etag } = await blob.upload("1", 1);

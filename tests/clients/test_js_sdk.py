@@ -19,6 +19,6 @@ def test_js__all_flows(box, container):
     run(box.endpoint, ACCOUNT, container, FLOWS)
 
 
-def test_js__leases(second):
+def test_js__leases_and_snapshots(second):
     service, container = second
-    run(service.url.rstrip("/"), service.account_name, container, ["leases"])
+    run(service.url.rstrip("/"), service.account_name, container, ["snapshots", "leases"])

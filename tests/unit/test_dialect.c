@@ -67,7 +67,9 @@ static const struct {
     {"PUT", "/acct/ctr/b?comp=lease", "", 400, "MissingRequiredHeader"},
     {"PUT", "/acct/ctr/b?comp=expiry", "", 400, "UnsupportedQueryParameter"},
     {"GET", "/acct/ctr/b", "x-ms-lease-id: 1\n", 400, "InvalidHeaderValue"},
-    {"PUT", "/acct/ctr/b?comp=snapshot", "", 400, "UnsupportedQueryParameter"},
+    {"PUT", "/acct/ctr/b?comp=snapshot", "", 404, "BlobNotFound"},
+    {"PUT", "/acct/ctr/b?snapshot=2020-01-01T00:00:00.0000000Z", BLOCK_BLOB, 400,
+     "InvalidOperation"},
     {"PUT", "/acct/ctr/b?comp=tags", "", 400, "UnsupportedQueryParameter"},
     {"POST", "/acct?comp=batch&restype=container", "", 400, "MissingRequiredHeader"},
     {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-structured-body: XSM/1.0; properties=crc64\n", 400,
@@ -80,7 +82,11 @@ static const struct {
      "InvalidHeaderValue"},
     {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-tags: a=b\n", 400, "UnsupportedHeader"},
     {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-access-tier: Cool\n", 400, "UnsupportedHeader"},
-    {"GET", "/acct/ctr/b?snapshot=2020-01-01T00:00:00.0000000Z", "", 400,
+    {"GET", "/acct/ctr/b?snapshot=2020-01-01T00:00:00.0000000Z", "", 404, "BlobNotFound"},
+    {"GET", "/acct/ctr/b?snapshot=2020-01-01", "", 400, "InvalidQueryParameterValue"},
+    {"GET", "/acct/ctr?restype=container&comp=list&snapshot=2020-01-01T00:00:00.0000000Z", "", 400,
+     "UnsupportedQueryParameter"},
+    {"GET", "/acct/ctr/b?versionid=2020-01-01T00:00:00.0000000Z", "", 400,
      "UnsupportedQueryParameter"},
     {"GET", "/acct?restype=service&comp=stats", "", 400, "InvalidQueryParameterValue"},
     {"PUT", "/acct/ctr/b", BLOCK_BLOB "Content-MD5: AAAA\n", 400, "InvalidMd5"},
@@ -703,7 +709,10 @@ static void test_delete_blob__once(void **state)
 {
     put("/acct/ctr/b", "x");
     ASK("DELETE", "/acct/ctr/b", "If-Match: \"0x0\"\n", 412, "ConditionNotMet");
-    ASK("DELETE", "/acct/ctr/b", "x-ms-delete-snapshots: only\n", 400, "UnsupportedHeader");
+    ASK("DELETE", "/acct/ctr/b", "x-ms-delete-snapshots: all\n", 400, "InvalidHeaderValue");
+    ASK("DELETE", "/acct/ctr/b?snapshot=2020-01-01T00:00:00.0000000Z",
+        "x-ms-delete-snapshots: only\n", 400, "InvalidOperation");
+    ASK("DELETE", "/acct/ctr/b?snapshot=2020-01-01T00:00:00.0000000Z", "", 404, "BlobNotFound");
     ASK("DELETE", "/acct/ctr/b", "x-ms-delete-snapshots: include\n", 202, NULL);
     assert_header("x-ms-delete-type-permanent", "true");
     ASK("DELETE", "/acct/ctr/b", "", 404, "BlobNotFound");
