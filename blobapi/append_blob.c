@@ -56,6 +56,8 @@ static struct next put_append_begun(struct op *op)
     const struct pair *metadata = p->record.metadata;
     unsigned metadata_count = p->record.metadata_count;
 
+    if (change_forbidden_type(&p->r, BLOB_APPEND))
+        return change_refuse(&p->r, AZ_SNAPSHOTS_PRESENT);
     p->record = record_new(&p->r);
     p->record.type = BLOB_APPEND;
     record_describe(&p->record, &p->content, metadata, metadata_count); /* MD5 as given */

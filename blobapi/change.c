@@ -166,6 +166,13 @@ static struct next change_asked(struct op *op)
     return r->found && !r->taken_absent ? fail_errno(r, r->found) : GO(change_turn);
 }
 
+bool change_forbidden_type(const struct request *r, enum blob_type type)
+{
+    const struct blob_record *b = r->blob ? blob_record(r->blob) : NULL;
+
+    return b && b->type != type && b->snapshots.count;
+}
+
 static struct next change_refused(struct op *op)
 {
     struct request *r = REQUEST(op);

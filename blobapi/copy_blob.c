@@ -231,6 +231,8 @@ static struct next copy_begun(struct op *op)
 
     if (copy_type_differs(c))
         return change_refuse(r, AZ_INVALID_BLOB_TYPE);
+    if (!is(c, OPERATION_COPY_BLOB) && change_forbidden_type(r, BLOB_BLOCK))
+        return change_refuse(r, AZ_SNAPSHOTS_PRESENT);
     copy_record(c);
     if (c->by_reference) {
         tx_copy(r->tx, &c->record, c->source.blob, &op->done);

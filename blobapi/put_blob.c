@@ -59,6 +59,8 @@ static struct next put_begun(struct op *op)
     const struct pair *metadata = p->record.metadata;
     unsigned metadata_count = p->record.metadata_count, pieces = p->receive.object ? 1 : 0;
 
+    if (change_forbidden_type(r, BLOB_BLOCK))
+        return change_refuse(r, AZ_SNAPSHOTS_PRESENT);
     p->record = record_new(r);
     record_describe(&p->record, &p->content, metadata, metadata_count);
     p->record.content_md5 = has_md5 ? span_from(p->receive.md5, 16) : (struct span){NULL, 0};

@@ -281,6 +281,8 @@ struct next change_begin(struct request *r, enum change_needs needs, struct next
  * about the name. */
 struct next change_again(struct request *r);
 struct next change_ask_again(struct request *r);
+/* Within the change: the blob's snapshots do not let it become one of another type (409). */
+bool change_forbidden_type(const struct request *r, enum blob_type type);
 /* A refusal that rests on what change_begin found; leaves when that is durable. */
 struct next change_refuse(struct request *r, enum az_error error);
 /* Adds the upload entry where the contract asks for one, commits, goes on when durable. */

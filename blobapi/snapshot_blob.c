@@ -28,22 +28,11 @@ struct next snapshot_start(struct op *op)
     return change_preview(&s->r, CHANGE_NEEDS_BLOB, GO(snapshot_known));
 }
 
-/* The versions of an append blob share one list of pieces, which a snapshot would have to end. */
-static bool snapshot_fits(struct request *r)
-{
-    if (blob_record(r->blob)->type != BLOB_APPEND)
-        return true;
-    request_detail(r, SPAN("QueryParameterName"), SPAN("comp"));
-    return false;
-}
-
 static struct next snapshot_known(struct op *op)
 {
     struct snapshot_blob *s = SNAPSHOT(op);
     struct request *r = &s->r;
 
-    if (!snapshot_fits(r))
-        return fail(r, AZ_UNSUPPORTED_QUERY_PARAMETER);
     if (!blob_is_copied(r->blob))
         return GO(snapshot_copied);
     s->copied = blob_ref(r->blob);
@@ -67,8 +56,6 @@ static struct next snapshot_begun(struct op *op)
                                  .metadata_count = s->metadata_count,
                                  .copied = s->copied};
 
-    if (!snapshot_fits(r))
-        return change_refuse(r, AZ_UNSUPPORTED_QUERY_PARAMETER);
     if (s->transfer.count)
         spec.copy = s->transfer.pieces[0];
     if (tx_snapshot(r->tx, &spec, &s->made) < 0) {

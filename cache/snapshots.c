@@ -6,7 +6,8 @@
  * it. So whether a snapshot is the last one to name its content is told by its neighbours and the
  * name's row; these are read when nothing of the name is under way. The other way round, whether
  * the content of an overwritten version stays, its row says itself (snapshots.share): the committer
- * reads nothing. */
+ * reads nothing. A snapshot of an append blob is the beginning of the manifest that grows on (N11),
+ * and keeps all of it. */
 #include "cache/snapshots.h"
 
 #include "base/date.h"

@@ -326,10 +326,3 @@ def test_copy__of_another_type_does_not_replace_it(api, ctr):
     assert api.request("PUT", f"/{ctr}/m?comp=block&blockid=AAAA", source, b"").status == 201
     assert api.request("PUT", f"/{ctr}/m?comp=blocklist", {}, b"<BlockList><Latest>AAAA</Latest></BlockList>").status == 201
     assert api.request("GET", f"/{ctr}/n").body == api.request("GET", f"/{ctr}/m").body == b"one"
-
-
-def test_append__has_no_snapshots(api, ctr):
-    """Its versions share one list of pieces; a snapshot of it is refused, not made wrongly."""
-    assert api.request("PUT", f"/{ctr}/snap", {"x-ms-blob-type": "AppendBlob"}).status == 201
-    a = api.request("PUT", f"/{ctr}/snap?comp=snapshot")
-    assert (a.status, a.code) == (400, "UnsupportedQueryParameter") and b">comp<" in a.body
