@@ -93,7 +93,7 @@ static enum az_error source_snapshot(struct source *s, struct arena *arena)
 
     if (!snapshot.len)
         return AZ_OK;
-    if (!account_is_local(s->target.account))
+    if (!s->target.account || !account_is_local(s->target.account))
         return AZ_UNSUPPORTED_HEADER;
     if (iso8601_ticks_parse(snapshot, &time) < 0)
         return AZ_INVALID_HEADER_VALUE;

@@ -169,7 +169,7 @@ static struct span split_place(struct span place, struct lister *l)
     const char *end = place.len ? memchr(place.base, 0, place.len) : NULL;
     struct span name = end ? span_from(place.base, (size_t)(end - place.base)) : place;
 
-    if (place.len != name.len + VERSION_TAIL_BYTES)
+    if (!end || place.len != name.len + VERSION_TAIL_BYTES)
         return name;
     l->resume = name;
     l->resume_at = be64_get(end + 1);
