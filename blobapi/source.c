@@ -108,7 +108,7 @@ static enum az_error source_target(const struct source_asked *asked, struct span
         return AZ_COPY_SOURCE_EXTERNAL;
     if (error == AZ_RESOURCE_NOT_FOUND) /* no such account here */
         return AZ_COPY_SOURCE_EXTERNAL;
-    if (error || !s->target.container.len || !s->target.blob.len)
+    if (error || !s->target.account || !s->target.container.len || !s->target.blob.len)
         return AZ_INVALID_HEADER_VALUE;
     if (target_param(&s->target, SPAN("versionid")).len)
         return AZ_UNSUPPORTED_HEADER; /* none are kept here yet */
