@@ -25,6 +25,8 @@ static enum az_error put_append_inputs(struct put_append *p, struct span *culpri
     if (p->r.http->body_bytes != 0)
         return AZ_INVALID_HEADER_VALUE;
     error = content_inputs(&p->r, true, &p->content, culprit);
+    if (!error)
+        error = tags_header(&p->r, &p->record.tags, culprit);
     if (error)
         return error;
     *culprit = (struct span){NULL, 0};
@@ -54,12 +56,14 @@ static struct next put_append_begun(struct op *op)
 {
     struct put_append *p = PUT_APPEND(op);
     const struct pair *metadata = p->record.metadata;
+    struct span tags = p->record.tags;
     unsigned metadata_count = p->record.metadata_count;
 
     if (change_forbidden_type(&p->r, BLOB_APPEND))
         return change_refuse(&p->r, AZ_SNAPSHOTS_PRESENT);
     p->record = record_new(&p->r);
     p->record.type = BLOB_APPEND;
+    p->record.tags = tags;
     record_describe(&p->record, &p->content, metadata, metadata_count); /* MD5 as given */
     tx_put(p->r.tx, &p->record, NULL, 0, NULL, true);
     return change_commit(&p->r, UPLOAD_CONTENT, GO(put_append_done));

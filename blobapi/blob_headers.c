@@ -98,11 +98,10 @@ void blob_headers(struct request *r, const struct blob *blob)
     if (b->sealed)
         answer_add(r, SPAN("x-ms-blob-sealed"), SPAN("true"));
     answer_add(r, SPAN("x-ms-server-encrypted"), SPAN("true"));
-    if (b->type == BLOB_BLOCK && !content_learned(b)) { /* may be Cool or Archive there */
-        answer_add(r, SPAN("x-ms-access-tier"), SPAN("Hot"));
-        answer_add(r, SPAN("x-ms-access-tier-inferred"), SPAN("true"));
-    }
+    tier_headers(r, b);
     copy_headers(r, b);
+    if (b->tags.len || b->tags_unknown)
+        answer_u64(r, SPAN("x-ms-tag-count"), tags_count(b->tags) + b->tags_unknown);
     answer_metadata(r, b->metadata, b->metadata_count);
 }
 

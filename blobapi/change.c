@@ -20,13 +20,16 @@ static bool change_must_know(const struct request *r)
 
 static struct condition_subject subject_of(const struct blob_record *record)
 {
-    return (struct condition_subject){record->etag, record->cloud_etag, record->modified_ns};
+    return (struct condition_subject){record->etag, record->cloud_etag, record->modified_ns,
+                                      record->tags};
 }
 
 enum az_error request_judge(const struct request *r, const struct blob *blob)
 {
     struct condition_subject subject;
 
+    if (blob && r->conditions.tags && blob_record(blob)->tags_unknown)
+        return AZ_TAGS_NOT_KNOWN;
     if (blob)
         subject = subject_of(blob_record(blob));
     return conditions_judge(&r->conditions, blob ? &subject : NULL);

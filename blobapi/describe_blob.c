@@ -29,6 +29,8 @@ static struct next properties_previewed(struct op *op)
 
 static struct next describe(struct describe_blob *d, enum upload_kind kind)
 {
+    if (tier_verdict(&d->record))
+        return change_refuse(&d->r, AZ_BLOB_ARCHIVED);
     tx_describe(d->r.tx, &d->record);
     return change_commit(&d->r, kind, GO(describe_done));
 }

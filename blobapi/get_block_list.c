@@ -37,6 +37,10 @@ static struct next blocks_found(struct op *op)
         return fail_errno(r, r->found);
     if (r->blob && blob_record(r->blob)->type != BLOB_BLOCK)
         return fail(r, AZ_INVALID_BLOB_TYPE);
+    if (r->blob && (error = request_judge(r, r->blob)))
+        return fail(r, error);
+    if (r->blob && (error = tier_verdict(blob_record(r->blob))))
+        return fail(r, error);
     if (r->blob && GET_LIST(op)->committed && content_learned(blob_record(r->blob)))
         return fail_query(r, AZ_UNSUPPORTED_QUERY_PARAMETER, SPAN("blocklisttype"));
     error = lease_verdict_blob(r);

@@ -10,6 +10,7 @@
 #include "blobapi/service.h"
 #include "blobapi/source.h"
 #include "blobapi/transfer.h"
+#include "blobapi/tags.h"
 
 /* ---- what several share ---- */
 
@@ -163,6 +164,7 @@ void snapshot_done(struct request *r);
 
 struct put_blob {
     struct request r;
+    enum access_tier tier;
     struct receive receive;
     struct blob_record record;
     struct content_inputs content;
@@ -250,7 +252,10 @@ struct copy_blob { /* Copy Blob, Copy Blob From URL, Put Blob From URL */
     struct content_inputs content;
     const struct pair *metadata;
     unsigned metadata_count;
+    struct span tags;
     bool properties; /* the source's go along */
+    bool copies_tags;
+    enum access_tier tier;
     bool by_reference;
 };
 struct next copy_start(struct op *op);
@@ -259,6 +264,7 @@ struct next abort_copy_start(struct op *op);
 
 struct put_block_list {
     struct request r;
+    enum access_tier tier;
     struct hash_inputs want;
     struct block_list *parser;
     struct md5 *md5;
@@ -293,12 +299,56 @@ struct next set_properties_start(struct op *op);
 struct next set_metadata_start(struct op *op);
 struct next get_metadata_start(struct op *op);
 
+struct find_tags { /* Find Blobs by Tags, of an account or a container */
+    struct request r;
+    struct span where, marker, within; /* within: @container */
+    const struct tag_expression *filter;
+    uint64_t max, rows, looked;
+    bool has_max;
+    struct span from_container, from; /* the next row to be looked at */
+    struct span next;                 /* likewise where the page ends; base NULL: nothing is left */
+    struct list_end end;
+};
+struct next find_tags_start(struct op *op);
+void find_tags_done(struct request *r);
+
+struct set_tier {
+    struct request r;
+    enum access_tier tier;
+    bool rehydrates;
+};
+struct next set_tier_start(struct op *op);
+/* x-ms-access-tier (absent: ACCESS_TIER_NONE) and x-ms-rehydrate-priority. */
+enum az_error tier_inputs(struct request *r, enum access_tier *ret, struct span *culprit);
+void record_set_tier(struct blob_record *record, enum access_tier tier);
+struct tier_shown {
+    struct span name; /* empty: not known, nothing is shown */
+    bool inferred;
+    int64_t changed_ns;         /* 0: not shown */
+    struct span archive_status; /* empty: none */
+};
+struct tier_shown tier_shown(const struct blob_record *b);
+void tier_headers(struct request *r, const struct blob_record *b);
+enum az_error tier_verdict(const struct blob_record *b); /* AZ_BLOB_ARCHIVED: no bytes of it */
+
+struct set_tags {
+    struct request r;
+    struct hash_inputs want;
+    struct md5 *md5;
+    uint64_t crc64, received;
+    struct tags_reader *reader;
+    struct span tags;
+};
+struct next set_tags_start(struct op *op);
+void set_tags_done(struct request *r);
+struct next get_tags_start(struct op *op);
+
 struct list_blobs {
     struct request r;
     struct span prefix, delimiter, marker;
     struct span from; /* the next row that may appear; malloc'ed by the cache or in the arena */
     uint64_t max;
-    bool metadata, uncommitted, copy, snapshots;
+    bool metadata, uncommitted, copy, snapshots, tags;
     bool has_max;
     bool offline;
     unsigned rounds; /* to the cloud */

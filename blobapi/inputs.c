@@ -4,6 +4,7 @@
 #include "base/date.h"
 #include "base/text.h"
 #include "blobapi/request.h"
+#include "blobapi/tags.h"
 
 #define METADATA_PREFIX SPAN("x-ms-meta-")
 
@@ -200,13 +201,37 @@ static enum az_error version_inputs(const struct request *r, struct span *culpri
                : AZ_OK;
 }
 
+bool tags_are_copied(const struct request *r)
+{
+    return span_eq_nocase(exchange_header(r->http, SPAN("x-ms-copy-source-tag-option")),
+                          SPAN("COPY"));
+}
+
+/* Where the operation documents them. */
+static bool tag_headers_served(struct request *r, struct span *culprit)
+{
+    const enum condition_rule rule = r->operation->conditions;
+    bool judges = rule == CONDITIONS_READ || rule == CONDITIONS_WRITE ||
+                  rule == CONDITIONS_CREATE || rule == CONDITIONS_TAGS;
+
+    *culprit = SPAN("x-ms-tags");
+    if (exchange_header(r->http, *culprit).len && rule != CONDITIONS_CREATE)
+        return false;
+    *culprit = SPAN("x-ms-if-tags");
+    return !exchange_header(r->http, *culprit).len || judges;
+}
+
+/* What creates a block blob, and its own operation. */
+static bool takes_tier(const struct operation *o)
+{
+    return o == &operations[OPERATION_SET_BLOB_TIER] ||
+           (o->conditions == CONDITIONS_CREATE && o != &operations[OPERATION_PUT_APPEND_BLOB]);
+}
+
 /* Each would change what is stored or returned. */
 enum az_error unserved_inputs(struct request *r, struct span *culprit)
 {
     static const struct span headers[] = {
-        SPAN("x-ms-tags"),
-        SPAN("x-ms-if-tags"),
-        SPAN("x-ms-access-tier"),
         SPAN("x-ms-encryption-key"),
         SPAN("x-ms-encryption-key-sha256"),
         SPAN("x-ms-encryption-algorithm"),
@@ -218,6 +243,12 @@ enum az_error unserved_inputs(struct request *r, struct span *culprit)
         SPAN("x-ms-sequence-number-action"),
         SPAN("x-ms-blob-sequence-number"),
     };
+
+    *culprit = SPAN("x-ms-access-tier");
+    if (exchange_header(r->http, *culprit).len && !takes_tier(r->operation))
+        return AZ_UNSUPPORTED_HEADER;
+    if (!tag_headers_served(r, culprit))
+        return AZ_UNSUPPORTED_HEADER;
     for (unsigned i = 0; i < countof(headers); i++)
         if (exchange_header(r->http, headers[i]).len) {
             *culprit = headers[i];

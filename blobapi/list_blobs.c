@@ -10,9 +10,10 @@
 
 #define LIST_BLOBS(op) container_of(REQUEST(op), struct list_blobs, r)
 #define CLOUD_ROUNDS_MAX                                                                           \
-    64              /* pages asked of the cloud for one page of ours; then it ends early           \
-                     */
-#define PAGE_FULL 1 /* what a row answers to end the page before it */
+    64                 /* pages asked of the cloud for one page of ours; then it ends early        \
+                        */
+#define PAGE_FULL    1 /* what a row answers to end the page before it */
+#define TAGS_UNKNOWN 2 /* and where include=tags cannot be served */
 
 static struct next list_open(struct op *op);
 static struct next list_walk(struct op *op);
@@ -27,6 +28,8 @@ enum {
     INCLUDE_UNCOMMITTED,
     INCLUDE_SNAPSHOTS,
     INCLUDE_COPY,
+    INCLUDE_DELETED,
+    INCLUDE_TAGS,
 };
 static const struct span include_names[] = {
     SPAN("metadata"),
@@ -54,6 +57,9 @@ static enum az_error list_include(struct list_blobs *l, struct span *culprit)
         return error;
     if (l->delimiter.len && (include & 1u << INCLUDE_SNAPSHOTS))
         return AZ_INVALID_QUERY_PARAMETER_VALUE;
+    l->tags = include & 1u << INCLUDE_TAGS;
+    if (l->tags && !(l->r.granted.rights & AUTH_TAGS))
+        return AZ_AUTHORIZATION_PERMISSION_MISMATCH;
     l->metadata = include & 1u << INCLUDE_METADATA;
     l->uncommitted = include & 1u << INCLUDE_UNCOMMITTED;
     l->copy = include & 1u << INCLUDE_COPY;
@@ -178,11 +184,31 @@ static void row_type(struct emit *e, const struct blob_record *b)
     else if (b->type == BLOB_PAGE)
         EMIT(e, "<x-ms-blob-sequence-number>0</x-ms-blob-sequence-number><BlobType>PageBlob</"
                 "BlobType>");
-    else if (content_learned(b)) /* of a tier that is not known */
-        EMIT(e, "<BlobType>BlockBlob</BlobType>");
     else
-        EMIT(e, "<BlobType>BlockBlob</BlobType><AccessTier>Hot</AccessTier>"
-                "<AccessTierInferred>true</AccessTierInferred>");
+        EMIT(e, "<BlobType>BlockBlob</BlobType>");
+}
+
+static void row_tier(struct emit *e, const struct blob_record *b)
+{
+    struct tier_shown shown = tier_shown(b);
+
+    if (!shown.name.len)
+        return;
+    EMIT(e, "<AccessTier>");
+    emit_span(e, shown.name);
+    EMIT(e, "</AccessTier>");
+    if (shown.inferred)
+        EMIT(e, "<AccessTierInferred>true</AccessTierInferred>");
+    if (shown.changed_ns) {
+        EMIT(e, "<AccessTierChangeTime>");
+        emit_date(e, shown.changed_ns);
+        EMIT(e, "</AccessTierChangeTime>");
+    }
+    if (shown.archive_status.len) {
+        EMIT(e, "<ArchiveStatus>");
+        emit_span(e, shown.archive_status);
+        EMIT(e, "</ArchiveStatus>");
+    }
 }
 
 static void row_copy(struct emit *e, const struct blob_record *b)
@@ -228,6 +254,7 @@ static void row_blob(struct list_blobs *l, const struct list_row *row)
     EMIT(e, "</Etag>");
     row_content(e, b);
     row_type(e, b);
+    row_tier(e, b);
     if (!b->snapshot)
         emit_lease(&l->r, l->r.target.container, row->name, &b->lease, e);
     if (l->copy && b->copy_id.len)
@@ -235,9 +262,16 @@ static void row_blob(struct list_blobs *l, const struct list_row *row)
     EMIT(e, "<ServerEncrypted>true</ServerEncrypted>");
     if (b->sealed)
         EMIT(e, "<Sealed>true</Sealed>");
+    if (b->tags.len || b->tags_unknown) {
+        EMIT(e, "<TagCount>");
+        emit_u64(e, tags_count(b->tags) + b->tags_unknown);
+        EMIT(e, "</TagCount>");
+    }
     EMIT(e, "</Properties>");
     if (l->metadata)
         list_emit_metadata(e, b->metadata, b->metadata_count);
+    if (l->tags && b->tags.len)
+        tags_emit(e, b->tags);
     EMIT(e, "<OrMetadata /></Blob>");
 }
 
@@ -263,6 +297,8 @@ static int list_row(void *arg, const struct list_row *row)
     struct emit *e = l->r.emit;
     struct emit_mark mark = emit_mark(e);
 
+    if (l->tags && row->record && row->record->tags_unknown)
+        return TAGS_UNKNOWN;
     if (!row->record && !row->uncommitted) {
         EMIT(e, "<BlobPrefix>");
         list_emit_name(e, SPAN("Name"), row->name);
@@ -356,6 +392,8 @@ static struct next list_walked(struct op *op)
     case PAGE_FULL:
         return l->rows ? GO(list_end)
                        : fail_errno(&l->r, -EBUSY); /* not even one row: no buffers */
+    case TAGS_UNKNOWN:
+        return fail(&l->r, AZ_TAGS_NOT_KNOWN);
     case -ENODATA:
         return list_gap(l);
     default:

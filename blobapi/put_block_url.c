@@ -65,6 +65,8 @@ static struct next block_sourced(struct op *op)
     struct range range;
     enum az_error error = range_resolve(&p->range, source_record(&p->source)->length, &range);
 
+    if (tier_verdict(source_record(&p->source)))
+        return fail(&p->r, AZ_BLOB_ARCHIVED);
     if (error)
         return fail(&p->r, error);
     if (!range.len) /* of an empty blob: as little a block as an empty body is */

@@ -260,6 +260,8 @@ enum az_error source_hash_inputs(struct request *r, struct hash_inputs *ret, str
 /* x-ms-structured-body where the operation reads or sends one (refused elsewhere): sets
  * r->structured and r->content_bytes. */
 enum az_error structured_inputs(struct request *r, struct span *culprit);
+/* x-ms-copy-source-tag-option: COPY. */
+bool tags_are_copied(const struct request *r);
 /* Headers of features that are not served: silently leaving one out would be a wrong success. */
 enum az_error unserved_inputs(struct request *r, struct span *culprit);
 

@@ -238,6 +238,14 @@ static enum auth_resource auth_resource_of(const struct target *target)
     return target->blob.len ? AUTH_OBJECT : target->container.len ? AUTH_CONTAINER : AUTH_SERVICE;
 }
 
+/* What writes or judges tags needs the right to them besides. */
+static bool tag_rights_missing(const struct request *r)
+{
+    return !(r->granted.rights & AUTH_TAGS) &&
+           (exchange_header(r->http, SPAN("x-ms-tags")).len || tags_are_copied(r) ||
+            exchange_header(r->http, SPAN("x-ms-if-tags")).len);
+}
+
 static struct next route_auth(struct op *op)
 {
     struct request *r = REQUEST(op);
@@ -266,6 +274,8 @@ static struct next route_auth(struct op *op)
         error = access_anonymous_request(r);
     if (error && detail.len)
         return fail_detail(r, error, SPAN("AuthenticationErrorDetail"), detail);
+    if (!error && o->start && tag_rights_missing(r))
+        error = AZ_AUTHORIZATION_PERMISSION_MISMATCH;
     if (error)
         return fail(r, error);
     if (!r->http->version.len && !exchange_header(r->http, SPAN("x-ms-version")).len &&

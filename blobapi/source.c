@@ -16,24 +16,18 @@ static struct next source_found(struct op *op);
 static enum az_error source_unserved(struct request *r, struct span *culprit)
 {
     static const struct span headers[] = {
-        SPAN("x-ms-source-if-tags"),
         SPAN("x-ms-source-encryption-key"),
         SPAN("x-ms-source-encryption-key-sha256"),
         SPAN("x-ms-source-encryption-algorithm"),
         SPAN("x-ms-seal-blob"),
     };
-    struct span tags = exchange_header(r->http, SPAN("x-ms-copy-source-tag-option"));
 
     for (unsigned i = 0; i < countof(headers); i++)
         if (exchange_header(r->http, headers[i]).len) {
             *culprit = headers[i];
             return AZ_UNSUPPORTED_HEADER;
         }
-    *culprit = SPAN("x-ms-copy-source-tag-option");
-    if (!tags.len ||
-        span_eq_nocase(tags, SPAN("REPLACE"))) /* no tags are kept: none replace none */
-        return AZ_OK;
-    return span_eq_nocase(tags, SPAN("COPY")) ? AZ_UNSUPPORTED_HEADER : AZ_INVALID_HEADER_VALUE;
+    return AZ_OK;
 }
 
 /* x-ms-source-if-match is judged as If-Match of a write is, on the source. */
@@ -49,7 +43,9 @@ static enum az_error source_conditions(struct request *r, struct conditions *ret
         if (!span_starts(r->http->headers[i].name, SPAN("x-ms-source-if-")))
             continue;
         headers[n] = r->http->headers[i];
-        headers[n].name = span_skip(headers[n].name, prefix.len);
+        headers[n].name = span_eq(headers[n].name, SPAN("x-ms-source-if-tags"))
+                              ? SPAN("x-ms-if-tags")
+                              : span_skip(headers[n].name, prefix.len);
         n++;
     }
     return conditions_parse(headers, n, CONDITIONS_WRITE, r->http->arena, ret, culprit);
@@ -188,6 +184,11 @@ static struct next fail_unauthorized(struct request *r, enum az_error source)
 
 /* ---- rights ---- */
 
+static bool source_needs_tags(const struct request *r)
+{
+    return tags_are_copied(r) || exchange_header(r->http, SPAN("x-ms-source-if-tags")).len;
+}
+
 /* As a Get of the URL would be judged, with that token, if any, in Authorization. Its bytes came
  * over the request's connection, a SAS would travel as its URL says. */
 static enum az_error source_authorized(struct request *r, struct source *s, struct span token)
@@ -214,10 +215,11 @@ static enum az_error source_authorized(struct request *r, struct source *s, stru
     container = access_policies(r->api, &s->target, &check);
     error = auth_check(&check, &granted, &detail);
     container_unref(container);
-    if (error == AZ_NO_AUTHENTICATION_INFORMATION &&
-        access_anonymous(r->api, &s->target, ANONYMOUS_BLOB, &granted) == AZ_OK)
-        return AZ_OK;
-    return error;
+    if (error == AZ_NO_AUTHENTICATION_INFORMATION)
+        error = access_anonymous(r->api, &s->target, ANONYMOUS_BLOB, &granted) ? error : AZ_OK;
+    return !error && source_needs_tags(r) && !(granted.rights & AUTH_TAGS)
+               ? AZ_AUTHORIZATION_PERMISSION_MISMATCH
+               : error;
 }
 
 /* Within its account Copy Blob needs no word about the source: a key may read it anyway, a token's
@@ -368,9 +370,11 @@ static enum az_error source_lease_verdict(const struct request *r, const struct 
 enum az_error source_verdict(const struct request *r, const struct source *s)
 {
     const struct blob_record *b = source_record(s);
-    struct condition_subject subject = {b->etag, b->cloud_etag, b->modified_ns};
+    struct condition_subject subject = {b->etag, b->cloud_etag, b->modified_ns, b->tags};
     enum az_error error;
 
+    if (s->conditions.tags && (b->tags_unknown || !s->blob))
+        return AZ_TAGS_NOT_KNOWN;
     if (conditions_judge(&s->conditions, &subject) != AZ_OK)
         return AZ_SOURCE_CONDITION_NOT_MET;
     error = source_lease_verdict(r, s);

@@ -27,7 +27,7 @@ static size_t record_bytes(const struct blob_record *r)
 {
     size_t bytes = r->content_type.len + r->content_encoding.len + r->content_language.len +
                    r->content_disposition.len + r->cache_control.len + r->content_md5.len +
-                   r->cloud_etag.len + r->copy_id.len + r->copy_source.len +
+                   r->cloud_etag.len + r->copy_id.len + r->copy_source.len + r->tags.len +
                    r->metadata_count * sizeof(struct pair);
 
     for (unsigned i = 0; i < r->metadata_count; i++)
@@ -49,6 +49,7 @@ static void record_copy(struct copier *copier, struct pair *pairs, const struct 
     ret->cloud_etag = copy_span(copier, from->cloud_etag);
     ret->copy_id = copy_span(copier, from->copy_id);
     ret->copy_source = copy_span(copier, from->copy_source);
+    ret->tags = copy_span(copier, from->tags);
     for (unsigned i = 0; i < from->metadata_count; i++)
         pairs[i] = (struct pair){copy_span(copier, from->metadata[i].name),
                                  copy_span(copier, from->metadata[i].value)};
@@ -364,7 +365,7 @@ static void locate(const struct blob *blob, struct blob_row *row)
     struct object *object = blob->pieces[0].object;
 
     row->object = object->id;
-    row->object_state = blob->body_etag.len ? OBJECT_CLEAN : blob_object_state(&blob->record);
+    row->object_state = blob_body_etag(blob).len ? OBJECT_CLEAN : blob_object_state(&blob->record);
     if (!object_placed(object, &row->extent))
         row->extent = (struct extent){.length = (uint32_t)blob->record.length};
 }

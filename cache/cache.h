@@ -42,6 +42,15 @@ struct name {
 enum blob_type { BLOB_BLOCK = 1, BLOB_APPEND, BLOB_PAGE };
 enum durability { DURABILITY_LOCAL = 1, DURABILITY_MIRRORED, DURABILITY_CLOUD };
 
+/* Of the service; stored, so never renumbered. NONE: never said, or one that is not here. */
+enum access_tier {
+    ACCESS_TIER_NONE,
+    ACCESS_TIER_HOT,
+    ACCESS_TIER_COOL,
+    ACCESS_TIER_COLD,
+    ACCESS_TIER_ARCHIVE
+};
+
 struct pair {
     struct span name, value;
 };
@@ -70,8 +79,13 @@ struct blob_record {
     bool has_crc64;
     const struct pair *metadata; /* names as sent, in the order sent */
     unsigned metadata_count;
-    uint32_t committed_blocks; /* rows of Get Block List; 0 after Put Blob */
-    uint32_t contract;         /* contract id it was acknowledged under */
+    struct span tags;      /* cache/tags.h; empty: none, or not known */
+    uint32_t tags_unknown; /* so many has the cloud, whose text is not known here; 0: all known */
+    enum access_tier access_tier, rehydrating; /* rehydrating: what an archived one becomes */
+    bool access_tier_inferred;                 /* the account's, as the cloud said */
+    int64_t access_tier_changed_ns;            /* 0: never set */
+    uint32_t committed_blocks;                 /* rows of Get Block List; 0 after Put Blob */
+    uint32_t contract;                         /* contract id it was acknowledged under */
     enum durability durability;
     bool sole;              /* no copy will ever exist elsewhere (write = local) */
     struct span cloud_etag; /* quoted text as the cloud gave it; empty: not in the cloud yet */
@@ -299,6 +313,8 @@ bool blob_is_shared(const struct blob *blob); /* its content can be copied by re
 void tx_copied(struct tx *tx, const struct blob *source);
 /* New properties or metadata, same content. */
 void tx_describe(struct tx *tx, struct blob_record *record);
+/* The same version: ETag, times and all but the record's tags and access tier stay as they are. */
+void tx_amend(struct tx *tx, const struct blob_record *record);
 /* Tombstone until the cloud has confirmed; staged blocks go too, and all snapshots. */
 void tx_delete(struct tx *tx);
 

@@ -108,6 +108,24 @@ static void learn_absent(struct learn *l)
 
 /* ---- the same version: checked again ---- */
 
+/* What changes in the cloud without a new ETag. The cloud says how many tags there are, not which:
+ * those known here may have been replaced by as many others. True: it is another than before. */
+static bool amend(struct blob_record *record, const struct blob_record *cloud)
+{
+    bool told = record->tags_unknown == cloud->tags_unknown && !record->tags.len &&
+                record->access_tier == cloud->access_tier &&
+                record->access_tier_inferred == cloud->access_tier_inferred &&
+                record->rehydrating == cloud->rehydrating;
+
+    record->tags = (struct span){NULL, 0};
+    record->tags_unknown = cloud->tags_unknown;
+    record->access_tier = cloud->access_tier;
+    record->access_tier_inferred = cloud->access_tier_inferred;
+    record->access_tier_changed_ns = cloud->access_tier_changed_ns;
+    record->rehydrating = cloud->rehydrating;
+    return !told;
+}
+
 static void write_fresh(struct learn *l, uint64_t etag)
 {
     _cleanup_(row_bytes_done) struct row_bytes key = {0}, value = {0};
@@ -123,10 +141,14 @@ static void learn_same(struct learn *l)
 {
     struct blob *current = l->tx->current;
     struct blob_record record = current->record;
+    bool amended;
 
     record.checked_ns = MAX(record.checked_ns, l->asked.wall_ns);
+    amended = amend(&record, &l->cloud->record);
     if (current->state == BLOB_CLOUD)
         return commit(l, tx_cloud_blob(l->tx, &record));
+    if (amended)
+        return commit(l, blob_with_record(current, &record));
     l->blob = blob_with_record(current, &record);
     names_publish(l->cache, l->blob);
     write_fresh(l, record.etag);

@@ -118,6 +118,12 @@ void blob_row_encode(struct row_bytes *ret, const struct blob_row *row)
     field_span(ret, TAG_COPY_ID, r->copy_id);
     field_span(ret, TAG_COPY_SOURCE, r->copy_source);
     field_time(ret, TAG_COPIED, r->copied_ns);
+    field_span(ret, TAG_BLOB_TAGS, r->tags);
+    field_u64(ret, TAG_TAGS_UNKNOWN, r->tags_unknown);
+    field_u64(ret, TAG_ACCESS_TIER, r->access_tier);
+    field_u64(ret, TAG_ACCESS_TIER_INFERRED, r->access_tier_inferred);
+    field_time(ret, TAG_ACCESS_TIER_CHANGED, r->access_tier_changed_ns);
+    field_u64(ret, TAG_REHYDRATING, r->rehydrating);
     field_lease(ret, TAG_LEASE, &r->lease);
     field_time(ret, TAG_SNAPSHOT, (int64_t)r->snapshot);
     field_u64(ret, TAG_SNAPSHOTS, r->snapshots.count);
@@ -130,6 +136,18 @@ void blob_row_encode(struct row_bytes *ret, const struct blob_row *row)
 static int decode_later_field(const struct fields *f, struct blob_record *r)
 {
     switch ((enum tag)f->tag) {
+    case TAG_BLOB_TAGS:
+        return as_span(f->value, &r->tags);
+    case TAG_TAGS_UNKNOWN:
+        return as_u32(f->value, &r->tags_unknown);
+    case TAG_ACCESS_TIER:
+        return as_u32(f->value, (uint32_t *)&r->access_tier);
+    case TAG_ACCESS_TIER_INFERRED:
+        return as_bool(f->value, &r->access_tier_inferred);
+    case TAG_ACCESS_TIER_CHANGED:
+        return as_time(f->value, &r->access_tier_changed_ns);
+    case TAG_REHYDRATING:
+        return as_u32(f->value, (uint32_t *)&r->rehydrating);
     case TAG_SNAPSHOT:
         return as_fixed(f->value, &r->snapshot);
     case TAG_SNAPSHOTS:

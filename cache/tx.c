@@ -256,6 +256,28 @@ void tx_describe(struct tx *tx, struct blob_record *record)
     blob_unref(content);
 }
 
+void tx_amend(struct tx *tx, const struct blob_record *amended)
+{
+    struct blob_record record;
+    struct blob *content;
+
+    assert(tx->what == TX_NOTHING && blob_is_there(tx->current));
+    record = tx->current->record;
+    record.tags = amended->tags;
+    record.tags_unknown = amended->tags_unknown;
+    record.access_tier = amended->access_tier;
+    record.access_tier_inferred = amended->access_tier_inferred;
+    record.access_tier_changed_ns = amended->access_tier_changed_ns;
+    record.rehydrating = amended->rehydrating;
+    content = tx->current->state == BLOB_CLOUD ? tx_cloud_blob(tx, &tx->current->record)
+                                               : blob_ref(tx->current);
+    if (record.cloud_etag.len)
+        record.durability = DURABILITY_LOCAL; /* the content is clean still: blob_body_etag */
+    tx->what = TX_DESCRIBE;
+    tx->blob = blob_with_record(content, &record);
+    blob_unref(content);
+}
+
 void tx_delete(struct tx *tx)
 {
     struct blob_record record = {0};

@@ -91,15 +91,16 @@ def test_azcopy__account_to_account(box, service, container, second, tmp_path):
     here_url = f"{box.endpoint}/{container}?{account_sas(ACCOUNT)}"
     there_url = f"{box.endpoint.replace(ACCOUNT, SECOND)}/{there}?{account_sas(SECOND)}"
     azcopy("copy", root + "/*", here_url, "--recursive", "--put-md5", "--from-to=LocalBlob", folder=str(tmp_path / "a"))
-    # without the flag azcopy gives each blob the tier it saw, which is refused as long as tiers are not served
+    service.get_blob_client(container, "large").set_standard_blob_tier("Cool")
     out = azcopy("copy", here_url.replace("?", "/*?"), there_url, "--recursive", "--from-to=BlobBlob", "--block-size-mb=8",
-                 "--s2s-preserve-access-tier=false", folder=str(tmp_path / "b"))
+                 folder=str(tmp_path / "b"))
     assert "Number of File Transfers Failed: 0" in out or "Failed: 0" in out, out
     azcopy("copy", there_url.replace("?", "/*?"), str(tmp_path / "down"), "--recursive", "--from-to=BlobLocal",
            "--check-md5=FailIfDifferent", folder=str(tmp_path / "c"))
     assert tree.digests(str(tmp_path / "down")) == tree.digests(root)
     large = other.get_blob_client(there, "large")
     assert len(large.get_block_list("committed")[0]) == 3
+    assert large.get_blob_properties().blob_tier == "Cool"
     source = service.get_blob_client(container, "large").get_blob_properties()
     assert large.get_blob_properties().content_settings.content_md5 == source.content_settings.content_md5
 

@@ -96,9 +96,9 @@ static struct blob_record keep_record(const struct blob_record *from)
 {
     struct blob_record r = *from;
     struct pair *metadata = arena_alloc(engine.arena, (r.metadata_count + 1) * sizeof(*metadata));
-    struct span *spans[] = {&r.content_type,        &r.content_encoding, &r.content_language,
-                            &r.content_disposition, &r.cache_control,    &r.content_md5,
-                            &r.cloud_etag};
+    struct span *spans[] = {
+        &r.content_type,  &r.content_encoding, &r.content_language, &r.content_disposition,
+        &r.cache_control, &r.content_md5,      &r.cloud_etag,       &r.tags};
 
     for (unsigned i = 0; i < countof(spans); i++)
         *spans[i] = keep(*spans[i]);
@@ -580,6 +580,20 @@ void tx_describe(struct tx *tx, struct blob_record *record)
     *tx->blob = *engine_blob(tx->name);
     engine_name(&record->etag, &record->modified_ns);
     tx->blob->record = keep_record(record);
+}
+
+void tx_amend(struct tx *tx, const struct blob_record *amended)
+{
+    struct blob_record record;
+
+    tx->blob = arena_alloc(engine.arena, sizeof(*tx->blob));
+    *tx->blob = *engine_blob(tx->name);
+    record = tx->blob->record;
+    record.tags = amended->tags;
+    record.tags_unknown = amended->tags_unknown;
+    record.access_tier = amended->access_tier;
+    record.access_tier_changed_ns = amended->access_tier_changed_ns;
+    tx->blob->record = keep_record(&record);
 }
 
 void tx_delete(struct tx *tx)
