@@ -56,6 +56,8 @@ static struct next snapshot_begun(struct op *op)
                                  .metadata_count = s->metadata_count,
                                  .copied = s->copied};
 
+    if (tier_verdict(blob_record(r->blob)))
+        return change_refuse(r, AZ_BLOB_ARCHIVED);
     if (s->transfer.count)
         spec.copy = s->transfer.pieces[0];
     if (tx_snapshot(r->tx, &spec, &s->made) < 0) {

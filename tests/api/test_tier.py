@@ -72,7 +72,7 @@ def test_archive(api, ctr):
     assert tier(api, path) == ("Archive", None, True)
     url = f"{api.scheme}://{api.authority}{api.base}{path}?{service_sas(api.account, api.key, ctr, 'a', sp='r')}"
     refused = [("GET", path, {}), ("GET", path, {"x-ms-range": "bytes=0-9"}), ("GET", path + "?comp=blocklist", {}),
-               ("PUT", path + "?comp=metadata", {}), ("PUT", path + "?comp=properties", {}),
+               ("PUT", path + "?comp=metadata", {}), ("PUT", path + "?comp=properties", {}), ("PUT", path + "?comp=snapshot", {}),
                ("PUT", f"/{ctr}/c", {"x-ms-copy-source": url}), ("PUT", f"/{ctr}/c", {"x-ms-copy-source": url, "x-ms-requires-sync": "true"}),
                ("PUT", f"/{ctr}/c", {**BLOCK, "x-ms-copy-source": url}),
                ("PUT", f"/{ctr}/c?comp=block&blockid=YWFh", {"x-ms-copy-source": url})]
