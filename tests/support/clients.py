@@ -55,8 +55,11 @@ def said(*argv):
 VERSIONS = {
     "adlfs": lambda: importlib.metadata.version("adlfs"),
     "azcopy": lambda: said(AZCOPY, "--version"),
+    "azure_cli": lambda: said("az", "version", "--query", "\"azure-cli\"", "-o", "tsv"),
     "azstoragetorch": lambda: importlib.metadata.version("azstoragetorch"),
     "go": lambda: "azblob " + said(os.path.join(FOLDER, "go/flows")),
+    "java": lambda: "azure-storage-blob " + next(
+        f[len("azure-storage-blob-"):-len(".jar")] for f in os.listdir(FOLDER + "/java/lib") if f.startswith("azure-storage-blob-")),
     "js": lambda: "@azure/storage-blob " + npm_version(NPM + "/@azure/storage-blob"),
     "obstore": lambda: importlib.metadata.version("obstore") + " (object_store)",
     "opendal": lambda: npm_version(FOLDER + "/npm/node_modules/opendal"),
