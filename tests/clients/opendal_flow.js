@@ -60,6 +60,13 @@ const flows = {
     await op.delete("never there");
   },
 };
+const append = {
+  async append() {
+    const parts = [1, 70000, 3 << 20].map((n) => crypto.randomBytes(n));
+    for (const part of parts) await op.write("log", part, { append: true });
+    assert.ok((await op.read("log")).equals(Buffer.concat(parts)));
+  },
+};
 (async () => {
-  for (const [n, f] of Object.entries(flows)) { await f(); console.log("ok " + n); }
+  for (const [n, f] of Object.entries(process.argv[6] === "append" ? append : flows)) { await f(); console.log("ok " + n); }
 })().catch((e) => { console.error(e); process.exit(1); });

@@ -1,5 +1,5 @@
 // Azure's Java SDK against a box: argv: endpoint account key container folder. Prints "ok NAME" per flow; ends with the first
-// fault. The SDK itself refuses an answer that does not repeat its request's id.
+// fault.
 import com.azure.core.http.rest.Response;
 import com.azure.core.util.BinaryData;
 import com.azure.storage.blob.BlobClient;

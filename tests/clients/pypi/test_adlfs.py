@@ -14,14 +14,16 @@ from support.box import ACCOUNT, KEY, wait_until
 clients.folder("python", "adlfs")
 import adlfs  # noqa: E402
 
+SECOND = "secondaccount"  # local: appends are served
+
 
 def payload(n, seed=1):
     return random.Random(seed).randbytes(n)
 
 
-def file_system(endpoint, **options):
+def file_system(endpoint, account=ACCOUNT, **options):
     return adlfs.AzureBlobFileSystem(
-        connection_string=f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={endpoint};",
+        connection_string=f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={KEY};BlobEndpoint={endpoint};",
         skip_instance_cache=True, **options)
 
 
@@ -58,12 +60,22 @@ def test_adlfs__xb_only_where_nothing_is(fs, container):
     assert fs.cat(f"{container}/x") == b"first"
 
 
-def test_adlfs__ab_is_refused_and_leaves_what_there_was(fs, container):
-    """Append blobs are not served yet."""
-    write(fs, f"{container}/log", b"one")
-    with pytest.raises(HttpResponseError):
+def test_adlfs__ab_appends(box, second):
+    fs, path = file_system(box.endpoint.replace(ACCOUNT, SECOND), SECOND), second[1] + "/log"
+    write(fs, path, b"one ", "ab")
+    write(fs, path, payload(5 << 20), "ab")
+    write(fs, path, b" three", "ab")
+    assert fs.cat(path) == b"one " + payload(5 << 20) + b" three"
+    write(fs, path + ".block", b"block")
+    with pytest.raises(HttpResponseError, match="InvalidBlobType"):
+        write(fs, path + ".block", b"two", "ab")
+    assert fs.cat(path + ".block") == b"block"
+
+
+def test_adlfs__ab_is_refused_where_it_would_go_to_a_cloud(fs, container):
+    with pytest.raises(HttpResponseError, match="UnsupportedHeader"):
         write(fs, f"{container}/new", b"two", "ab")
-    assert not fs.exists(f"{container}/new") and fs.cat(f"{container}/log") == b"one"
+    assert not fs.exists(f"{container}/new")
 
 
 def test_adlfs__reads_anywhere(fs, container):

@@ -3,6 +3,7 @@ from support import clients
 
 clients.folder("python", "the newest azure-storage-blob")
 from test_acl import *  # noqa: E402,F401,F403
+from test_append import *  # noqa: E402,F401,F403
 from test_copies import *  # noqa: E402,F401,F403
 from test_lease_clients import *  # noqa: E402,F401,F403
 from test_python_sdk import *  # noqa: E402,F401,F403
