@@ -1,7 +1,6 @@
 """Copies whose source is this box, by those who make them: the Python SDK, azcopy account to account, rclone's
-server-side copy and move, adlfs' rename (its exact requests where it is not installed)."""
+server-side copy and move, and adlfs' rename by its exact requests (adlfs itself: pypi/test_adlfs.py)."""
 import hashlib
-import importlib.util
 import random
 from datetime import datetime, timedelta
 
@@ -118,7 +117,7 @@ def test_rclone__copies_and_moves_on_the_server(box, container, tmp_path):
     assert "x/" not in rclone(box, "lsf", "-R", f"h:{container}")
 
 
-def test_adlfs__rename_as_a_checkpoint_writer_does(box, service, container, cloud_service):
+def test_python__renames_as_adlfs_does_for_a_checkpoint(box, service, container, cloud_service):
     """PyTorch DCP's FsspecWriter: shards, .metadata.tmp, .metadata removed if there, then a rename: copy + delete."""
     c = service.get_container_client(container)
     for step in range(3):
@@ -140,14 +139,3 @@ def test_adlfs__rename_as_a_checkpoint_writer_does(box, service, container, clou
     far = cloud_service.get_container_client(container)
     assert sorted(b.name for b in far.list_blobs()) == ["ck/.metadata", "ck/__0_0.distcp", "ck/__1_0.distcp"]
     assert far.download_blob("ck/.metadata").readall() == payload(3000, 2)
-
-
-@pytest.mark.skipif(not importlib.util.find_spec("adlfs"), reason="adlfs is not installed")
-def test_adlfs__mv(box, container):
-    import adlfs
-    fs = adlfs.AzureBlobFileSystem(connection_string=f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};"
-                                                     f"BlobEndpoint={box.endpoint};")
-    with fs.open(f"{container}/a", "wb") as f:
-        f.write(payload(100000))
-    fs.mv(f"{container}/a", f"{container}/b")
-    assert fs.cat(f"{container}/b") == payload(100000) and not fs.exists(f"{container}/a")
