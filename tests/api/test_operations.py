@@ -330,5 +330,14 @@ def test_a_version_not_out_yet(service, name):
     expect_done(op, op.send(headers={"x-ms-version": "2031-01-01"}))
 
 
+def test_readme_names_every_operation():
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    with open(os.path.join(root, "blobapi/operations.def")) as f:
+        names = set(re.findall(r'^[A-Z_]+\([A-Z_]+, "(\w+)"', f.read(), re.M))
+    with open(os.path.join(root, "README.md")) as f:
+        table = f.read().split("## Operations")[1].split("\n## ")[0]
+    assert len(names) > 45 and not [n for n in names if not re.search(rf"\b{n}\b", table)]
+
+
 def test_the_table_is_whole():
     assert len(ALL) == 71 and all(header in VALUES for _, header in PARAMETERS)
