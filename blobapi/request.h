@@ -63,8 +63,15 @@ enum body_rule {
     BODY_XML,    /* (or multipart) up to body_max bytes, read by the handler into memory */
     BODY_STREAM, /* Content-Length needed (411), body_max bytes at most (413) */
 };
-/* What a change asks of the contract; reads ask nothing. */
-enum promise { PROMISE_NONE, PROMISE_CHANGE };
+/* Who answers, and what a change asks of the contract. On accounts without a cloud, and in scopes
+ * that never leave the box, what the cloud promises elsewhere is answered by the row's handler. */
+enum promise {
+    PROMISE_NONE,
+    PROMISE_CHANGE,     /* a change acknowledged here */
+    PROMISE_CLOUD_READ, /* the cloud answers, always */
+    PROMISE_CLOUD,      /* a change that the cloud makes, always */
+    PROMISE_LEASE,      /* the cloud, if the contract says lease = cloud */
+};
 
 struct operation {
     struct span name; /* as Microsoft's documents call it; log and metrics */
@@ -167,9 +174,10 @@ struct request {
         *ordered; /* within a container's change: its last ordered record, or NULL; the tx's */
     struct next change_after;
 
-    struct refill *refill;     /* refill.c */
-    struct source *source;     /* source.c */
-    struct transfer *transfer; /* transfer.c */
+    struct refill *refill;         /* refill.c */
+    struct source *source;         /* source.c */
+    struct forward_state *forward; /* forward.c */
+    struct transfer *transfer;     /* transfer.c */
 
     /* receive.c */
     struct receive *receive;
@@ -240,6 +248,15 @@ enum az_error source_hash_inputs(struct request *r, struct hash_inputs *ret, str
 enum az_error structured_inputs(struct request *r, struct span *culprit);
 /* Headers of features that are not served: silently leaving one out would be a wrong success. */
 enum az_error unserved_inputs(struct request *r, struct span *culprit);
+
+/* ---- forward.c: what the cloud answers (PROMISE_CLOUD...) ---- */
+/* Is this operation the cloud's here? */
+bool request_forwards(const struct request *r);
+/* Sends the request on as it is and answers with what the cloud answers. The router calls it for
+ * rows with a promise; a handler may for what its own judgement leaves to the cloud (archive),
+ * before it has read the body or begun a change. */
+struct next forward_start(struct op *op);
+void forward_done(struct request *r); /* op->free; any state */
 
 /* ---- find.c: the version a request speaks of ---- */
 #define FIND_ROUNDS_MAX 3

@@ -17,11 +17,14 @@
 
 struct upstream;
 struct flight;
+struct forward;
+struct forwarded;
 
 struct call {
     struct upstream *upstream;
     struct completion *done; /* caller's loop: NULL when it has been posted */
     struct blob **ret;
+    struct forwarded *ret_forwarded;
     struct timer budget;
     struct completion forth, back;
     bool unheard;                     /* nobody ever waited; `done` is the caller's loop's alone */
@@ -34,6 +37,8 @@ struct call {
     struct range range;
     uint32_t account;
     struct span text[3]; /* container name; or a gap's prefix, delimiter, from */
+    struct forward *forward;
+    struct forwarded *forwarded; /* its result, until it is given to the caller */
 };
 
 /* Caller's loop. NULL: too many wait, done is posted with -EBUSY. done NULL: nobody waits; such

@@ -4,6 +4,7 @@
  *   client.c     the loop of that thread over curl; wan.c one request; remote.c an account's cloud
  *   call.c       callers on other loops, and flights many callers share
  *   open.c container.c listing.c   flights: one name, one container, one page of a listing
+ *   forward.c    a client's request as it is
  *   sink.c fetch.c fill.c          bytes into a fill; one range, resumed when cut; the runs of a
  * gap upload.c blocks.c prove.c      write-back of one entry; its blocks; its lost answers pump.c
  * which entries run now, per account; network.c external.c: copy sources elsewhere
@@ -82,6 +83,9 @@ enum read_turn {
     READ_TURN_FAIL,  /* *err */
 };
 enum read_turn read_turn(struct wan *wan, int wan_err, bool *refreshed, int *err);
+
+void forward_free(
+    struct forward *forward); /* a copy that upstream_forward has made; NULL is fine */
 
 /* ---- content ---- */
 struct sink;

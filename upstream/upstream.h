@@ -9,6 +9,7 @@
 #ifndef UPSTREAM_UPSTREAM_H
 #define UPSTREAM_UPSTREAM_H
 
+#include "base/arena.h"
 #include "cache/cache.h"
 
 struct upstream;
@@ -56,6 +57,36 @@ void upstream_fill(struct upstream *upstream, struct blob *blob, struct range ga
 void upstream_list(struct upstream *upstream, const struct list_gap *gap, struct completion *done);
 /* All pages of List Containers into the cache. */
 void upstream_list_containers(struct upstream *upstream, uint32_t account, struct completion *done);
+
+/* ---- forward: a client's request as it is, Azure's answer as the answer (design section 7) ----
+ */
+
+#define FORWARD_BODY_BYTES_MAX   (64u << 10)  /* XML; kept until the answer is there */
+#define FORWARD_ANSWER_BYTES_MAX (256u << 10) /* likewise */
+enum forward_method { FORWARD_GET, FORWARD_HEAD, FORWARD_PUT, FORWARD_DELETE };
+/* All is copied. What authenticates the client and what is of its connection only is left out by
+ * the caller; ours is added here. */
+struct forward {
+    uint32_t account;
+    enum forward_method method;
+    struct span container, blob; /* names; empty: the account, the container */
+    const struct pair *query, *headers;
+    unsigned query_count, header_count;
+    struct span body;
+};
+struct forwarded {
+    int status;
+    const struct pair *headers; /* names as received */
+    unsigned header_count;
+    struct span body;
+    struct arena *arena; /* all of it lies there */
+};
+/* Loop thread. 0: *ret is the cloud's answer, whatever its status. Else nothing has happened there,
+ * except: -EINPROGRESS it was sent and its outcome is not known. -EFBIG the answer is too long. A
+ * cancelled call that has been sent is ended all the same. */
+void upstream_forward(struct upstream *upstream, const struct forward *forward,
+                      struct forwarded *ret, struct completion *done);
+void forwarded_done(struct forwarded *forwarded); /* any thread; zeroed is fine */
 
 struct upstream_stats {
     bool online; /* the breaker is closed */

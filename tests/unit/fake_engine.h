@@ -82,7 +82,11 @@ static struct cloud {
     bool fills_nothing; /* a fill ends well, the gap stays */
     unsigned opens, revalidates, unheard, fills, lists, container_opens;
     struct range filled; /* the last gap it was asked for */
-    unsigned list_held;  /* 64 KiB buffers in use while it was asked for a list */
+    int forward_err;
+    struct forwarded forwarded; /* what it answers to a forwarded request */
+    unsigned forwards;
+    struct forward forward; /* the last one, kept */
+    unsigned list_held;     /* 64 KiB buffers in use while it was asked for a list */
 } cloud;
 
 static struct span keep(struct span s)
@@ -758,6 +762,35 @@ void upstream_fill(struct upstream *upstream, struct blob *blob, struct range ga
     if (!cloud.fills_nothing)
         engine.gap_at = 0;
     completion_post(done, cloud.fill_err);
+}
+
+static struct pair *keep_pairs(const struct pair *pairs, unsigned n)
+{
+    struct pair *copy = arena_alloc(engine.arena, (n + 1) * sizeof(*copy));
+
+    for (unsigned i = 0; i < n; i++)
+        copy[i] = (struct pair){keep(pairs[i].name), keep(pairs[i].value)};
+    return copy;
+}
+
+void upstream_forward(struct upstream *upstream, const struct forward *forward,
+                      struct forwarded *ret, struct completion *done)
+{
+    assert(!engine.turns); /* D4 */
+    cloud.forwards++;
+    cloud.forward = *forward;
+    cloud.forward.container = keep(forward->container);
+    cloud.forward.blob = keep(forward->blob);
+    cloud.forward.body = keep(forward->body);
+    cloud.forward.query = keep_pairs(forward->query, forward->query_count);
+    cloud.forward.headers = keep_pairs(forward->headers, forward->header_count);
+    if (!cloud.forward_err)
+        *ret = cloud.forwarded;
+    completion_post(done, cloud.forward_err);
+}
+
+void forwarded_done(struct forwarded *forwarded)
+{
 }
 
 void upstream_list(struct upstream *upstream, const struct list_gap *gap, struct completion *done)
