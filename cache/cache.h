@@ -316,6 +316,7 @@ struct asked {
     uint64_t commit, mono_ns;
     int64_t wall_ns;
     uint64_t ticket;
+    uint64_t doubt; /* the name's number (cache_doubt): learning the answer takes the mark away */
 };
 struct asked cache_ask(struct cache *cache, const struct name *name);
 void cache_ask_end(struct cache *cache, struct asked *asked);
@@ -372,6 +373,28 @@ struct learned_row {
 void cache_learn_list(struct cache *cache, const struct list_gap *gap, const struct asked *asked,
                       const struct learned_row *rows, size_t n, struct span to,
                       struct completion *done);
+
+/* Names in doubt: the cloud is asked to change something of its own, or its answer was lost. Any
+ * thread. A blob of a container of this box; container 0: a container of the account. */
+struct doubtful {
+    uint32_t account;
+    uint64_t container;
+    struct span name;
+};
+/* 0: not in doubt. Else it is to be asked for before it is answered; the number is another one when
+ * questions asked earlier say nothing of it any more. */
+uint64_t cache_doubt(struct cache *cache, const struct doubtful *of);
+/* Marks it; done when that is durable: then the request may leave. -EBUSY too many. */
+void cache_doubt_begin(struct cache *cache, const struct doubtful *of, struct completion *done);
+/* What was under way has ended over there, however: a question that carries the number returned
+ * (asked.doubt), once learned, takes the mark away in the same change. */
+uint64_t cache_doubt_over(struct cache *cache, const struct doubtful *of);
+void cache_doubt_drop(struct cache *cache, const struct doubtful *of); /* nothing has happened */
+/* each must call nothing of the cache. Returns their count. */
+int cache_doubts(struct cache *cache, uint32_t account,
+                 void (*each)(void *arg, const struct doubtful *of), void *arg);
+/* Does the cloud still have to hear of changes of it, or of its container (that name)? */
+bool cache_uploads_of(struct cache *cache, const struct doubtful *of, struct span container);
 
 /* Fills: one per 64 KiB unit however many wait, on all loops. Upstream threads. */
 /* Begins one run of absent units that nobody fetches: it starts with the unit of want.start and

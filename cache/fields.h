@@ -59,6 +59,8 @@ enum tag {
     TAG_COPY_SOURCE,
     TAG_COPIED,
     TAG_REMOVES,
+    TAG_DOUBT_ACCOUNT = 176,
+    TAG_DOUBT_SINCE,
 };
 
 /* ---- writing ---- */

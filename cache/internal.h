@@ -26,6 +26,7 @@ struct containers; /* containers.c */
 struct stages;     /* stage.c */
 struct asks;       /* ask.c */
 struct uploads;    /* uploads.c */
+struct doubts;     /* doubt.c */
 struct content;    /* object.c, tier.c, evict.c, reaper.c */
 
 struct cache {
@@ -40,6 +41,7 @@ struct cache {
     struct stages *stages;
     struct asks *asks;
     struct uploads *uploads;
+    struct doubts *doubts;
     struct content *content;
     _Atomic uint64_t tick;         /* newest given out, see cache_tick */
     _Atomic uint64_t tick_durable; /* what META_TICK says on the devices */

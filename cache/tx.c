@@ -5,6 +5,7 @@
  * submitted, the turn goes on -> committer: tx_decide, record, flush, index -> tx_publish -> the
  * owner's done. */
 #include "cache/ask.h"
+#include "cache/doubt.h"
 #include "cache/known.h"
 #include "cache/names.h"
 #include "cache/order.h"
@@ -558,8 +559,11 @@ static int tx_decide(struct change *change)
     if (order_refused(tx) || (tx->parts && !parts_whole(tx->parts)))
         return -EIO;
     err = tx->container == CONTAINER_NAMES ? decide_container(tx, change) : decide_blob(tx, change);
-    if (!err)
+    if (!err) {
         order_agreed(tx);
+        tx->lifts =
+            tx->doubt && doubts_order_lift(tx->cache, change, tx->container, tx->name, tx->doubt);
+    }
     return err;
 }
 
@@ -630,6 +634,8 @@ static void tx_publish(struct change *change, uint64_t commit, int err)
         publish_blob(tx);
     if (err)
         drop_guarded(tx);
+    if (tx->lifts) /* behind what was learned: nobody sees the old one unmarked */
+        doubts_lifted(tx->cache, tx->container, tx->name, tx->doubt, err);
     uploads_ended(tx, err);
     order_ended(tx, err);
     tx_drop(tx);
