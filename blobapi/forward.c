@@ -8,7 +8,11 @@
  * buffered -> read] -> known -> answered. */
 #include <inttypes.h>
 
+#include "base/clock.h"
 #include "blobapi/handlers.h"
+
+#define FORWARD_TIMEOUT_DEF_SEC 30
+#define FORWARD_TIMEOUT_MAX_SEC 300
 
 struct forward_state {
     struct forward request;
@@ -195,6 +199,16 @@ static enum forward_method forward_method_of(const struct request *r)
     return span_eq(r->http->method, SPAN("DELETE")) ? FORWARD_DELETE : FORWARD_PUT;
 }
 
+/* timeout=, in seconds; what the service takes when none is given. */
+static uint64_t request_timeout_ns(const struct request *r)
+{
+    uint64_t seconds;
+
+    if (span_to_u64(target_param(&r->target, SPAN("timeout")), &seconds))
+        seconds = FORWARD_TIMEOUT_DEF_SEC;
+    return MIN(seconds, (uint64_t)FORWARD_TIMEOUT_MAX_SEC) * NS_PER_SEC;
+}
+
 static struct next forward_know(struct op *op) /* what the box calls the version */
 {
     struct request *r = REQUEST(op);
@@ -214,6 +228,8 @@ static struct next forward_known(struct op *op) /* or not: then conditions are n
     f->method = forward_method_of(r);
     f->container = r->target.container;
     f->blob = r->target.blob;
+    f->container_id = r->name.container;
+    f->wait_ns = request_timeout_ns(r);
     forward_query(r, f);
     forward_headers(r, f);
     upstream_forward(r->api->conf.upstream, f, &r->forward->answer, &op->done);
@@ -293,6 +309,10 @@ static struct next forward_failed(struct request *r, int err)
         return fail_detail(r, AZ_OPERATION_TIMED_OUT, SPAN("Detail"),
                            SPAN("The cloud was asked and its answer was lost: whether it has done "
                                 "this is being found out."));
+    case -ETIMEDOUT:
+        return fail_detail(r, AZ_SERVER_BUSY, SPAN("Detail"),
+                           SPAN("Earlier changes of this name have not reached the cloud within "
+                                "the request's timeout."));
     case -EACCES:
         return fail_detail(r, AZ_SERVER_BUSY, SPAN("Detail"),
                            SPAN("The cloud refuses this cache's own credential."));
@@ -311,6 +331,10 @@ static struct next forward_answered(struct op *op)
 
     if (op->done.err)
         return forward_failed(r, op->done.err);
+    if (r->target.blob.len) { /* what it has made was learned meanwhile */
+        r->blob = r->blob ? blob_unref(r->blob) : NULL;
+        r->blob = cache_lookup_hot(r->api->conf.cache, &r->name);
+    }
     relay_headers(r);
     if (!r->forward->answer.body.len || r->head_only || r->forward->answer.status == 304)
         return answer_empty(r, r->forward->answer.status);

@@ -158,9 +158,10 @@ struct request {
     struct blob *blob; /* a reference */
     int found;         /* 0, -ENOENT, or why it cannot be known */
     bool asked_cloud, stale;
-    bool learned;  /* the version came with this request: a miss; revalidated it is a hit */
-    bool refetch;  /* ask the cloud even if what is known is fresh; find_blob clears it */
-    unsigned asks; /* rounds to the cloud, bounded by FIND_ROUNDS_MAX */
+    bool learned;   /* the version came with this request: a miss; revalidated it is a hit */
+    uint64_t doubt; /* the number of the name's mark under which it was asked for */
+    bool refetch;   /* ask the cloud even if what is known is fresh; find_blob clears it */
+    unsigned asks;  /* rounds to the cloud, bounded by FIND_ROUNDS_MAX */
     struct range first;
     struct blob *newer;     /* what a revalidation gave */
     struct next find_after; /* each sub-routine of steps has its own place to go on */

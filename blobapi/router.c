@@ -287,6 +287,8 @@ static struct next route_promise(struct op *op)
     struct request *r = REQUEST(op);
 
     /* Get Account Information speaks of the account whatever path it is asked on. */
+    if (r->target.secondary && r->operation->promise == PROMISE_CLOUD)
+        return fail(r, AZ_INSUFFICIENT_ACCOUNT_PERMISSIONS);
     if (!r->target.container.len || r->operation == &operations[OPERATION_ACCOUNT_INFO])
         return route_start(r);
     if (r->operation->promise == PROMISE_NONE || r->operation->promise == PROMISE_CLOUD_READ)

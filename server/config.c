@@ -207,6 +207,7 @@ static void contract_build(struct config *config, cfg_t *cfg, bool local, struct
                              .offline = choice_of(cfg, "offline"),
                              .order = choice_of(cfg, "order"),
                              .conflict = choice_of(cfg, "conflict"),
+                             .lease = choice_of(cfg, "lease"),
                              .copies = count_of(cfg, "copies"),
                              .class = choice_of(cfg, "class"),
                              .crash = choice_of(cfg, "crash"),
@@ -218,6 +219,8 @@ static void contract_build(struct config *config, cfg_t *cfg, bool local, struct
     ret->marker_count = list_of(config, cfg, "markers", false, &ret->markers);
     if (local && ret->write == WRITE_BACK)
         ret->write = WRITE_LOCAL; /* there is no cloud to write back to */
+    if (ret->write == WRITE_LOCAL)
+        ret->lease = LEASE_LOCAL; /* nor one that has heard of the blobs */
 }
 
 /* Ends in a line that matches everything, so that contract_for always finds one. */

@@ -29,7 +29,10 @@ static void call_post(struct call *call, int err) /* caller's loop */
 
 static void call_cancel(struct completion *done)
 {
-    call_post(done->callee, -ECANCELED);
+    struct call *call = done->callee;
+
+    atomic_store(&call->gone, true);
+    call_post(call, -ECANCELED);
 }
 
 static void call_over_budget(struct timer *timer)

@@ -17,6 +17,7 @@
 
 #include "upstream/call.h"
 #include "upstream/remote.h"
+#include "upstream/turn.h"
 #include "upstream/upstream.h"
 
 struct pump;
@@ -39,10 +40,12 @@ struct upstream {
     struct pump **pumps;
     struct external_origin origins[UPSTREAM_ORIGINS_MAX];
     struct flights flights;
-    struct buffers *buffers; /* of uploads */
-    struct markers *markers; /* listing.c: the cloud's continuation markers */
-    unsigned active;         /* ops that live on the thread */
-    struct completion wake;  /* the cache's queue has something; posted by any thread */
+    struct buffers *buffers;        /* of uploads */
+    struct markers *markers;        /* listing.c: the cloud's continuation markers */
+    struct forwarding *forwardings; /* forward.c: all that run */
+    struct turns *turns;            /* forward.c: changes of one name go one at a time */
+    unsigned active;                /* ops that live on the thread */
+    struct completion wake;         /* the cache's queue has something; posted by any thread */
     _Atomic bool waking;
     bool stopping; /* upstream thread only */
     _Atomic unsigned calls;
@@ -87,6 +90,10 @@ enum read_turn read_turn(struct wan *wan, int wan_err, bool *refreshed, int *err
 void forward_free(
     struct forward *forward); /* a copy that upstream_forward has made; NULL is fine */
 
+/* Marks that an earlier run has left are proved. Upstream thread, at its start. */
+void forward_resume(struct upstream *upstream);
+void forward_stop(struct upstream *upstream); /* stopping is set: what pauses or waits ends */
+
 /* ---- content ---- */
 struct sink;
 /* Begins the fill that starts at range.start of the blob. A GET of `range` will feed it; what lies
@@ -117,6 +124,7 @@ void fetch_start(struct remote *remote, struct sink *sink, void (*over)(void *ar
 /* Asks for that name, known or not: something contradicts what we know of it. Nobody waits; or
  * `done`, on the upstream thread's loop, until it is learned. */
 void open_refresh(struct upstream *upstream, const struct name *name);
+void container_doubt_call(struct call *call); /* upstream_ask_doubtful's of a container */
 void open_ask_again(struct upstream *upstream, const struct name *name, struct completion *done);
 
 /* ---- write-back ---- */

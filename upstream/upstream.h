@@ -25,6 +25,7 @@ struct upstream_conf {
     uint64_t connect_timeout_ms, stall_timeout_ms; /* 0: 5 000, 30 000 */
     uint64_t block_bytes;                          /* of uploads, 0: 8 MiB */
     const struct copy_policy *copy_policy;         /* external.h; outlives the upstream */
+    uint64_t settle_ms; /* what was given up may still arrive so long, 0: 5 000 */
 };
 /* What its buffers may take with the defaults; 0 when no account has an upstream. */
 uint64_t upstream_memory(const struct accounts *accounts);
@@ -50,6 +51,10 @@ void upstream_revalidate(struct upstream *upstream, struct blob *held, uint64_t 
  * learned it. */
 void upstream_open_container(struct upstream *upstream, uint32_t account, struct span name,
                              struct completion *done);
+/* A name in doubt, whatever is known of it: HEAD, single flight for those who ask under the same
+ * number. ret is of blobs; the rest as upstream_revalidate. */
+void upstream_ask_doubtful(struct upstream *upstream, const struct doubtful *of, uint64_t doubt,
+                           uint64_t budget_ns, struct blob **ret, struct completion *done);
 /* Starts or joins; done when gap.start flows (call reader_next again) or cannot. */
 void upstream_fill(struct upstream *upstream, struct blob *blob, struct range gap,
                    struct completion *done);
@@ -73,6 +78,10 @@ struct forward {
     const struct pair *query, *headers;
     unsigned query_count, header_count;
     struct span body;
+    /* A change: the name it is of, in doubt until it is known what became of it; 0, empty: of the
+     * account. It waits at most so long for its turn and for what the cloud has to hear before. */
+    uint64_t container_id;
+    uint64_t wait_ns;
 };
 struct forwarded {
     int status;
@@ -82,8 +91,9 @@ struct forwarded {
     struct arena *arena; /* all of it lies there */
 };
 /* Loop thread. 0: *ret is the cloud's answer, whatever its status. Else nothing has happened there,
- * except: -EINPROGRESS it was sent and its outcome is not known. -EFBIG the answer is too long. A
- * cancelled call that has been sent is ended all the same. */
+ * except: -EINPROGRESS it was sent and its outcome is not known. -ETIMEDOUT its turn has not come
+ * within wait_ns. -EFBIG the answer is too long. A cancelled call that has been sent is ended all
+ * the same. A change is answered when the cache knows what it has made, if that is soon. */
 void upstream_forward(struct upstream *upstream, const struct forward *forward,
                       struct forwarded *ret, struct completion *done);
 void forwarded_done(struct forwarded *forwarded); /* any thread; zeroed is fine */

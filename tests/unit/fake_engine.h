@@ -86,7 +86,10 @@ static struct cloud {
     struct forwarded forwarded; /* what it answers to a forwarded request */
     unsigned forwards;
     struct forward forward; /* the last one, kept */
-    unsigned list_held;     /* 64 KiB buffers in use while it was asked for a list */
+    uint64_t doubt;         /* of every name */
+    int doubt_err;
+    unsigned doubt_asks;
+    unsigned list_held; /* 64 KiB buffers in use while it was asked for a list */
 } cloud;
 
 static struct span keep(struct span s)
@@ -762,6 +765,21 @@ void upstream_fill(struct upstream *upstream, struct blob *blob, struct range ga
     if (!cloud.fills_nothing)
         engine.gap_at = 0;
     completion_post(done, cloud.fill_err);
+}
+
+uint64_t cache_doubt(struct cache *cache, const struct doubtful *of)
+{
+    return cloud.doubt;
+}
+
+void upstream_ask_doubtful(struct upstream *upstream, const struct doubtful *of, uint64_t doubt,
+                           uint64_t budget_ns, struct blob **ret, struct completion *done)
+{
+    assert(!engine.turns && doubt == cloud.doubt);
+    cloud.doubt_asks++;
+    if (!cloud.doubt_err && ret)
+        *ret = blob_ref(engine_put(of->name, span_of(cloud.newer ? cloud.newer : "")));
+    completion_post(done, cloud.doubt_err);
 }
 
 static struct pair *keep_pairs(const struct pair *pairs, unsigned n)

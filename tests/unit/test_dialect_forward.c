@@ -1,6 +1,8 @@
 /* Goal: what is the cloud's to answer is judged here, sent on without the client's credentials and
  * relayed as it came; in a scope of this box alone, and without a cloud, it is not. Method: as
  * test_dialect_cloud.c. */
+#include <inttypes.h>
+
 #include "tests/unit/dialect.h"
 
 static struct span sent(const struct pair *pairs, unsigned n, const char *name)
@@ -90,6 +92,119 @@ static void test_forward__not_without_a_cloud(void **state)
     assert_int_equal(cloud.forwards, 0);
 }
 
+/* ---- changes ---- */
+
+static void test_forward__leases_are_the_clouds_where_the_contract_says_so(void **state)
+{
+    static const struct pair headers[] = {{SPAN("x-ms-lease-id"), SPAN("id")},
+                                          {SPAN("ETag"), SPAN("\"0x8DCLOUD\"")}};
+    struct blob *b = engine_put(SPAN("b"), SPAN("x"));
+    char own[64];
+
+    b->record.cloud_etag = SPAN("\"0x8DCLOUD\"");
+    snprintf(own, sizeof(own), "If-Match: " ETAG_FMT "\n", b->record.etag);
+    answer_with(201, headers, 2, "");
+    ASK("PUT", "/far/ctr/b?comp=lease&timeout=7", own, 201, NULL);
+    assert_header("x-ms-lease-id", "id");
+    assert_true(cloud.forward.method == FORWARD_PUT && cloud.forward.container_id != 0);
+    assert_int_equal(cloud.forward.wait_ns, 7 * NS_PER_SEC);
+    assert_sent("if-match", "\"0x8DCLOUD\""); /* ours means nothing there */
+    snprintf(own, sizeof(own), ETAG_FMT, b->record.etag);
+    assert_header("ETag", own); /* nor theirs here */
+    ASK("PUT", "/far/ctr?restype=container&comp=lease", "x-ms-lease-action: break\n", 201, NULL);
+    assert_int_equal(cloud.forward.container_id,
+                     container_record(engine_container(SPAN("ctr")))->id);
+    assert_sent("x-ms-lease-action", "break");
+    assert_int_equal(cloud.forwards, 2);
+    ASK("PUT", "/far/kvs/b?comp=lease", "", 400, "UnsupportedQueryParameter"); /* write = local */
+    ASK("PUT", "/far/kvs?restype=container&comp=lease", "", 400, "UnsupportedQueryParameter");
+    assert_int_equal(cloud.forwards, 2);
+}
+
+static void test_forward__what_is_promised_goes_through(void **state)
+{
+    answer_with(200, NULL, 0, "");
+    sas = fake_sas(engine.arena, SPAN("far"), SPAN("secret"), "rwdlaci");
+    ASK("PUT", "/far/ctr/b?comp=undelete", "", 200, NULL);
+    ASK("PUT", "/far/ctr/b?comp=legalhold&versionid=1", "x-ms-legal-hold: true\n", 200, NULL);
+    assert_true(
+        span_eq(sent(cloud.forward.query, cloud.forward.query_count, "versionid"), SPAN("1")));
+    ASK("DELETE", "/far/ctr/b?comp=immutabilityPolicies", "", 200, NULL);
+    assert_int_equal(cloud.forward.method, FORWARD_DELETE);
+    ASK("PUT", "/far/nowhere?restype=container&comp=undelete", "", 200, NULL);
+    ask_body("PUT", "/far?restype=service&comp=properties", "Content-Type: application/xml\n",
+             "<a/>");
+    assert_answer(200, NULL);
+    assert_true(span_eq(cloud.forward.body, SPAN("<a/>")));
+    assert_sent("content-type", "application/xml");
+    assert_int_equal(cloud.forwards, 5);
+    ASK("PUT", "/far/nowhere/b?comp=undelete", "", 404, "ContainerNotFound");
+    cloud.forward_err = -ETIMEDOUT;
+    ASK("PUT", "/far/ctr/b?comp=undelete", "", 503, "ServerBusy");
+    assert_body_has("have not reached the cloud");
+    cloud.forward_err = -EINPROGRESS;
+    ASK("PUT", "/far/ctr/b?comp=undelete", "", 500, "OperationTimedOut");
+}
+
+static void test_forward__bodies_are_bounded(void **state)
+{
+    char *big = arena_zalloc(engine.arena, FORWARD_BODY_BYTES_MAX + 2);
+
+    memset(big, 'x', FORWARD_BODY_BYTES_MAX + 1);
+    answer_with(202, NULL, 0, "");
+    ask_body("PUT", "/far?restype=service&comp=properties", "", big);
+    assert_answer(413, "RequestBodyTooLarge");
+    run(&(struct fake_request){.method = "PUT",
+                               .target = with_sas("/far?restype=service&comp=properties"),
+                               .headers = "",
+                               .body = span_of(big),
+                               .chunked = true});
+    assert_answer(413, "RequestBodyTooLarge");
+    assert_int_equal(cloud.forwards, 0);
+    big[FORWARD_BODY_BYTES_MAX] = 0;
+    ask_body("PUT", "/far?restype=service&comp=properties", "", big);
+    assert_answer(202, NULL);
+    assert_int_equal(cloud.forward.body.len, FORWARD_BODY_BYTES_MAX);
+}
+
+static void test_forward__a_read_only_scope_stays_so(void **state)
+{
+    add_container("denied");
+    ASK("PUT", "/far/denied/b?comp=lease", "", 403, "AuthorizationPermissionMismatch");
+    assert_int_equal(cloud.forwards, 0);
+}
+
+/* ---- names in doubt ---- */
+
+static void test_forward__a_name_in_doubt_is_asked_for(void **state)
+{
+    struct blob *b = engine_put(SPAN("b"), SPAN("old"));
+
+    b->record.durability = DURABILITY_CLOUD;
+    b->record.cloud_etag = SPAN("\"0x8D\"");
+    b->record.checked_ns = clock_wall_ns();
+    cloud.doubt = 1;
+    cloud.newer = "new";
+    ASK("GET", "/far/ctr/b", "", 200, NULL);
+    assert_string_equal(body_text(), "new");
+    assert_int_equal(cloud.doubt_asks, 1);
+    b = engine_put(SPAN("b"), SPAN("old"));
+    b->record.durability = DURABILITY_CLOUD;
+    b->record.cloud_etag = SPAN("\"0x8D\"");
+    b->record.checked_ns = clock_wall_ns();
+    cloud.doubt_err = -EHOSTUNREACH;
+    ASK("GET", "/far/ctr/b", "", 200, NULL);
+    assert_header("x-hearth-cache", "stale");
+    ASK("GET", "/far/strict/b", "", 503, "ServerBusy");   /* offline = fail */
+    ASK("GET", "/far/ctr/absent", "", 503, "ServerBusy"); /* it may be there by now */
+    b->record.durability = DURABILITY_LOCAL;
+    ASK("GET", "/far/strict/b", "", 200, NULL); /* newer than anything the cloud has */
+    ASK("GET", "/far/ctr?restype=container", "", 200, NULL);
+    ASK("GET", "/far/strict?restype=container", "", 503, "ServerBusy");
+    cloud.doubt_err = -ENOENT;
+    ASK("GET", "/far/ctr/absent", "", 404, "BlobNotFound");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -97,6 +212,11 @@ int main(void)
         CLOUD_TEST(test_forward__errors_are_relayed),
         CLOUD_TEST(test_forward__judged_here_first),
         CLOUD_TEST(test_forward__not_without_a_cloud),
+        CLOUD_TEST(test_forward__leases_are_the_clouds_where_the_contract_says_so),
+        CLOUD_TEST(test_forward__what_is_promised_goes_through),
+        CLOUD_TEST(test_forward__bodies_are_bounded),
+        CLOUD_TEST(test_forward__a_read_only_scope_stays_so),
+        CLOUD_TEST(test_forward__a_name_in_doubt_is_asked_for),
     };
 
     return cmocka_run_group_tests(tests, setup_all, teardown_all);
