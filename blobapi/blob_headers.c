@@ -81,6 +81,30 @@ static void copy_headers(struct request *r, const struct blob_record *b)
     answer_date(r, SPAN("x-ms-copy-completion-time"), b->copied_ns);
 }
 
+struct lease_told lease_told(const struct contract *contract, enum cloud_lease lease)
+{
+    static const struct lease_told told[] = {
+        [CLOUD_LEASE_NONE] = {SPAN("available"), SPAN("unlocked"), {NULL, 0}},
+        [CLOUD_LEASE_FIXED] = {SPAN("leased"), SPAN("locked"), SPAN("fixed")},
+        [CLOUD_LEASE_INFINITE] = {SPAN("leased"), SPAN("locked"), SPAN("infinite")},
+        [CLOUD_LEASE_EXPIRED] = {SPAN("expired"), SPAN("unlocked"), {NULL, 0}},
+        [CLOUD_LEASE_BREAKING] = {SPAN("breaking"), SPAN("locked"), {NULL, 0}},
+        [CLOUD_LEASE_BROKEN] = {SPAN("broken"), SPAN("unlocked"), {NULL, 0}},
+    };
+
+    return told[contract->lease == LEASE_CLOUD && lease < countof(told) ? lease : 0];
+}
+
+void lease_headers(struct request *r, enum cloud_lease lease)
+{
+    struct lease_told told = lease_told(r->contract, lease);
+
+    answer_add(r, SPAN("x-ms-lease-status"), told.status);
+    answer_add(r, SPAN("x-ms-lease-state"), told.state);
+    if (told.duration.len)
+        answer_add(r, SPAN("x-ms-lease-duration"), told.duration);
+}
+
 void blob_headers(struct request *r, const struct blob *blob)
 {
     const struct blob_record *b = blob_record(blob);
@@ -90,8 +114,7 @@ void blob_headers(struct request *r, const struct blob *blob)
     answer_add(r, SPAN("Accept-Ranges"), SPAN("bytes"));
     answer_etag(r, b->etag);
     answer_date(r, SPAN("x-ms-creation-time"), b->created_ns ? b->created_ns : b->modified_ns);
-    answer_add(r, SPAN("x-ms-lease-status"), SPAN("unlocked"));
-    answer_add(r, SPAN("x-ms-lease-state"), SPAN("available"));
+    lease_headers(r, b->cloud_lease);
     answer_add(r, SPAN("x-ms-blob-type"), type_name(b->type));
     if (b->type == BLOB_APPEND)
         answer_u64(r, SPAN("x-ms-blob-committed-block-count"), b->committed_blocks);

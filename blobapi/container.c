@@ -23,8 +23,7 @@ static struct next metadata_done(struct op *op);
 
 static void container_properties(struct request *r)
 {
-    answer_add(r, SPAN("x-ms-lease-status"), SPAN("unlocked"));
-    answer_add(r, SPAN("x-ms-lease-state"), SPAN("available"));
+    lease_headers(r, container_record(r->container)->cloud_lease);
     answer_add(r, SPAN("x-ms-has-immutability-policy"), SPAN("false"));
     answer_add(r, SPAN("x-ms-has-legal-hold"), SPAN("false"));
     answer_add(r, SPAN("x-ms-immutable-storage-with-versioning-enabled"), SPAN("false"));

@@ -30,8 +30,10 @@ static struct next forward_emit(struct op *op);
 /* ---- whose it is ---- */
 
 /* What a scope keeps to itself the cloud has never heard of. */
-static bool scope_in_cloud(const struct request *r)
+bool request_scope_in_cloud(const struct request *r)
 {
+    if (!request_has_cloud(r))
+        return false;
     if (r->target.blob.len)
         return r->contract->write != WRITE_LOCAL;
     return !r->target.container.len || contract_container_in_cloud(r->account, r->target.container);
@@ -39,7 +41,7 @@ static bool scope_in_cloud(const struct request *r)
 
 bool request_forwards(const struct request *r)
 {
-    if (!request_has_cloud(r) || !scope_in_cloud(r))
+    if (!request_scope_in_cloud(r))
         return false;
     switch (r->operation->promise) {
     case PROMISE_CLOUD_READ:

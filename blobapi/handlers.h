@@ -20,6 +20,13 @@ void blob_headers(struct request *r, const struct blob *blob);
 void hearth_headers(struct request *r, const struct blob_record *record, bool missed);
 /* The content is the cloud's: its blocks and its tier are not known here. */
 bool content_learned(const struct blob_record *record);
+/* As the cloud told, where leases are its. */
+struct lease_told {
+    struct span state, status, duration; /* duration empty: none is told */
+};
+struct lease_told lease_told(const struct contract *contract, enum cloud_lease lease);
+/* x-ms-lease-* of the request's blob or container. */
+void lease_headers(struct request *r, enum cloud_lease lease);
 /* What writes answer: ETag, Last-Modified, x-ms-request-server-encrypted, x-hearth-durability. */
 void written_headers(struct request *r, const struct blob_record *record);
 /* find_blob's result as a read wants it: not found, conditions and lease judged. 0: go on. */

@@ -214,7 +214,7 @@ static void row_blob(struct list_blobs *l, const struct list_row *row)
     EMIT(e, "</Etag>");
     row_content(e, b);
     row_type(e, b);
-    EMIT(e, "<LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState>");
+    list_emit_lease(&l->r, row->name, b->cloud_lease);
     if (l->copy && b->copy_id.len)
         row_copy(e, b);
     EMIT(e, "<ServerEncrypted>true</ServerEncrypted></Properties>");

@@ -107,8 +107,9 @@ static void container_row_emit(struct list_containers *l, const struct container
     emit_date(e, c->modified_ns);
     EMIT(e, "</Last-Modified><Etag>");
     emit_bytes(e, etag, (size_t)len); /* quoted, unlike a blob's */
-    EMIT(e, "</Etag><LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState>"
-            "<DefaultEncryptionScope>$account-encryption-key</DefaultEncryptionScope>"
+    EMIT(e, "</Etag>");
+    list_emit_lease(&l->r, c->name, c->cloud_lease);
+    EMIT(e, "<DefaultEncryptionScope>$account-encryption-key</DefaultEncryptionScope>"
             "<DenyEncryptionScopeOverride>false</DenyEncryptionScopeOverride>"
             "<HasImmutabilityPolicy>false</HasImmutabilityPolicy><HasLegalHold>false</HasLegalHold>"
             "<ImmutableStorageWithVersioningEnabled>false</ImmutableStorageWithVersioningEnabled></"

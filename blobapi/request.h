@@ -251,6 +251,8 @@ enum az_error structured_inputs(struct request *r, struct span *culprit);
 enum az_error unserved_inputs(struct request *r, struct span *culprit);
 
 /* ---- forward.c: what the cloud answers (PROMISE_CLOUD...) ---- */
+/* Has the account a cloud, and does that have what this request speaks of? */
+bool request_scope_in_cloud(const struct request *r);
 /* Is this operation the cloud's here? */
 bool request_forwards(const struct request *r);
 /* Sends the request on as it is and answers with what the cloud answers. The router calls it for

@@ -45,6 +45,16 @@ struct pair {
     struct span name, value;
 };
 
+/* The lease the cloud last told of, where leases are its; stored, so never renumbered. */
+enum cloud_lease {
+    CLOUD_LEASE_NONE, /* available, or never told */
+    CLOUD_LEASE_FIXED,
+    CLOUD_LEASE_INFINITE,
+    CLOUD_LEASE_EXPIRED,
+    CLOUD_LEASE_BREAKING,
+    CLOUD_LEASE_BROKEN,
+};
+
 /* What a HEAD or a list row needs. Spans are borrowed from whoever gives the record. */
 struct blob_record {
     enum blob_type type;
@@ -68,6 +78,7 @@ struct blob_record {
     /* The copy that made it, until its content or its headers are written again; empty, 0: none. */
     struct span copy_id, copy_source; /* the source's URL without its query */
     int64_t copied_ns;
+    enum cloud_lease cloud_lease;
 };
 /* Local ETags live where Azure mints none: 0x1 and 15 hex digits (Azure: 0x8D...). */
 #define ETAG_FMT "\"0x%016" PRIX64 "\""
@@ -83,6 +94,7 @@ struct container_record {
     struct span public_access; /* "", "container" or "blob" */
     bool in_cloud;             /* the cloud has it, or it was learned from there */
     int64_t checked_ns;
+    enum cloud_lease cloud_lease;
 };
 
 /* ---- open and close: main thread, blocking ---- */

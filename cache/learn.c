@@ -142,8 +142,11 @@ static void learn_same(struct learn *l)
     struct blob_record record = current->record;
 
     record.checked_ns = MAX(record.checked_ns, l->asked.wall_ns);
+    record.cloud_lease = l->cloud->record.cloud_lease; /* no part of the version */
     if (current->state == BLOB_CLOUD)
         return commit(l, tx_cloud_blob(l->tx, &record));
+    if (record.cloud_lease != current->record.cloud_lease)
+        return commit(l, blob_with_record(current, &record));
     l->blob = blob_with_record(current, &record);
     names_publish(l->cache, l->blob);
     write_fresh(l, record.etag);
@@ -248,7 +251,9 @@ static void learn_container_known(struct learn *l, struct container *old)
     struct container *checked;
 
     record.checked_ns = l->asked.wall_ns;
-    if (!record.in_cloud || record.modified_ns != l->described->record.modified_ns) {
+    record.cloud_lease = l->described->record.cloud_lease;
+    if (!record.in_cloud || record.cloud_lease != old->record.cloud_lease ||
+        record.modified_ns != l->described->record.modified_ns) {
         record.in_cloud = true;
         record.modified_ns = l->described->record.modified_ns;
         record.metadata = l->described->record.metadata;

@@ -108,6 +108,7 @@ void blob_row_encode(struct row_bytes *ret, const struct blob_row *row)
     field_span(ret, TAG_COPY_ID, r->copy_id);
     field_span(ret, TAG_COPY_SOURCE, r->copy_source);
     field_time(ret, TAG_COPIED, r->copied_ns);
+    field_u64(ret, TAG_CLOUD_LEASE, r->cloud_lease);
     row_add(ret, row->unknown.base, row->unknown.len);
 }
 
@@ -176,6 +177,8 @@ static int decode_blob_field(const struct fields *f, struct blob_row *row, struc
         return as_span(f->value, &r->copy_source);
     case TAG_COPIED:
         return as_time(f->value, &r->copied_ns);
+    case TAG_CLOUD_LEASE:
+        return as_u32(f->value, (uint32_t *)&r->cloud_lease);
     default:
         return -ENOENT;
     }

@@ -175,6 +175,7 @@ void container_row_encode(struct row_bytes *ret, const struct container_row *row
     field_span(ret, TAG_PUBLIC_ACCESS, r->public_access);
     field_u64(ret, TAG_IN_CLOUD, r->in_cloud);
     field_time(ret, TAG_CHECKED, r->checked_ns);
+    field_u64(ret, TAG_CLOUD_LEASE, r->cloud_lease);
     row_add(ret, row->unknown.base, row->unknown.len);
 }
 
@@ -204,6 +205,8 @@ static int decode_container_field(const struct fields *f, struct container_row *
         return as_bool(f->value, &r->in_cloud);
     case TAG_CHECKED:
         return as_time(f->value, &r->checked_ns);
+    case TAG_CLOUD_LEASE:
+        return as_u32(f->value, (uint32_t *)&r->cloud_lease);
     default:
         return -ENOENT;
     }

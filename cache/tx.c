@@ -152,6 +152,8 @@ static void name_record(struct tx *tx, struct blob_record *record)
     if (!record->created_ns)
         record->created_ns = record->modified_ns;
     record->contract = contract ? contract->id : 0;
+    if (blob_is_there(tx->current)) /* it lasts over versions; asked for again when it matters */
+        record->cloud_lease = tx->current->record.cloud_lease;
     record->sole = contract && contract->write == WRITE_LOCAL;
     if (cache_container_by_id(tx->cache, tx->container, &in) == 0) {
         const struct account *account = account_by_id(tx->cache->conf.accounts, in->record.account);

@@ -68,6 +68,7 @@ int answer_blob(const struct wan *wan, struct blob_record *ret) must_check; /* 2
 int answer_external(const struct wan *wan, struct blob_record *ret,
                     struct range *ret_range) must_check;
 int answer_container(const struct wan *wan, struct container_record *ret) must_check;
+enum cloud_lease answer_lease(struct span state, struct span duration); /* of headers or XML */
 /* "bytes a-b/total" of a 206; a 200 is all of it. */
 int answer_range(const struct wan *wan, struct range *ret, uint64_t *total) must_check;
 bool answer_absent(const struct wan *wan); /* the service says that there is no such thing */

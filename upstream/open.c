@@ -116,7 +116,7 @@ static struct next open_send(struct op *op)
     o->headed = o->ended = o->sink_ready = false;
     wan_init(wan, o->remote, open_with_bytes(o) ? WAN_GET : WAN_HEAD, WAN_READ);
     wan_path(wan, o->container, o->name.blob);
-    if (o->held)
+    if (o->held && !blob_record(o->held)->cloud_lease) /* a 304 does not tell of it */
         wan_header(wan, SPAN("If-None-Match"), blob_record(o->held)->cloud_etag);
     if (open_with_bytes(o)) {
         wan_header(wan, SPAN("x-ms-range"),

@@ -71,6 +71,7 @@ def refused(call, *args, **kwargs):
 def test_a_lease_is_the_clouds(box, cloud, blob):
     lease = blob.acquire_lease(lease_duration=60)
     assert there(cloud, blob).get_blob_properties().lease.state == "leased"
+    assert blob.get_blob_properties().lease.state == "leased" and blob.get_blob_properties().lease.duration == "fixed"
     assert refused(there(cloud, blob).upload_blob, b"x", overwrite=True) == (412, "LeaseIdMissing")
     assert refused(blob.acquire_lease) == (409, "LeaseAlreadyPresent")
     assert lease.etag == blob.get_blob_properties().etag  # one version, one name here
@@ -80,10 +81,15 @@ def test_a_lease_is_the_clouds(box, cloud, blob):
     assert lease.id == change
     assert refused(BlobLeaseClient(blob, str(uuid.uuid4())).renew) == (409, "LeaseIdMismatchWithLeaseOperation")
     lease.release()
-    assert there(cloud, blob).get_blob_properties().lease.state == "available"
+    for endpoint in (box.endpoint, cloud.endpoint):
+        assert client(endpoint).get_blob_client(blob.container_name, blob.blob_name).get_blob_properties().lease.state == "available"
     again = blob.acquire_lease(lease_duration=-1, etag=blob.get_blob_properties().etag,
                                match_condition=MatchConditions.IfNotModified)
+    assert blob.get_blob_properties().lease.duration == "infinite"
+    listed = client(box.endpoint).get_container_client(blob.container_name).list_blobs()
+    assert [b.lease.state for b in listed] == ["leased"]
     assert again.break_lease(lease_break_period=0) == 0
+    assert blob.get_blob_properties().lease.state == "broken"
     with pytest.raises(ResourceModifiedError):
         blob.acquire_lease(etag='"0x1"', match_condition=MatchConditions.IfNotModified)
     assert blob.download_blob().readall() == b"old"
@@ -95,6 +101,8 @@ def test_a_container_is_leased_in_the_cloud(box, cloud, name):
     lease = here.acquire_lease(lease_duration=-1)
     far = client(cloud.endpoint).get_container_client(name)
     assert far.get_container_properties().lease.state == "leased"
+    assert here.get_container_properties().lease.duration == "infinite"
+    assert [c.lease.state for c in client(box.endpoint).list_containers(name)] == ["leased"]
     assert refused(here.acquire_lease) == (409, "LeaseAlreadyPresent")
     lease.release()
     assert far.get_container_properties().lease.state == "available"
