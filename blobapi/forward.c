@@ -9,20 +9,25 @@
 #include <inttypes.h>
 
 #include "base/clock.h"
+#include "base/date.h"
 #include "blobapi/handlers.h"
 
 #define FORWARD_TIMEOUT_DEF_SEC 30
 #define FORWARD_TIMEOUT_MAX_SEC 300
 
+#define FORWARD_PAUSE_NS (20 * NS_PER_MS)
+
 struct forward_state {
     struct forward request;
     struct forwarded answer;
+    uint64_t deadline_ns; /* of what is waited for before it leaves; monotonic */
 };
 
 static struct next forward_waited(struct op *op);
 static struct next forward_buffered(struct op *op);
 static struct next forward_read(struct op *op);
 static struct next forward_know(struct op *op);
+static struct next forward_looked_up(struct op *op);
 static struct next forward_known(struct op *op);
 static struct next forward_answered(struct op *op);
 static struct next forward_emit(struct op *op);
@@ -54,6 +59,18 @@ bool request_forwards(const struct request *r)
     }
 }
 
+/* timeout=, in seconds; what the service takes when none is given. */
+static uint64_t request_timeout_ns(const struct request *r)
+{
+    uint64_t seconds;
+
+    if (span_to_u64(target_param(&r->target, SPAN("timeout")), &seconds))
+        seconds = FORWARD_TIMEOUT_DEF_SEC;
+    return MIN(seconds, (uint64_t)FORWARD_TIMEOUT_MAX_SEC) * NS_PER_SEC;
+}
+
+static struct next forward_failed(struct request *r, int err);
+
 /* ---- the body ---- */
 
 /* It is small (FORWARD_BODY_BYTES_MAX is one buffer) and kept, so that it can be signed and sent
@@ -66,6 +83,7 @@ struct next forward_start(struct op *op)
     struct request *r = REQUEST(op);
 
     r->forward = arena_zalloc(r->http->arena, sizeof(*r->forward));
+    r->forward->deadline_ns = clock_mono_ns() + request_timeout_ns(r);
     if (r->operation->body == BODY_NONE || r->http->body_ended)
         return GO(forward_know);
     r->http->ops->read(r->http, NULL, &op->done); /* a silent client holds no buffer */
@@ -145,20 +163,57 @@ static bool is_header_the_clouds(struct span name)
     return span_starts(name, SPAN("x-ms-"));
 }
 
-/* Our name of a version means nothing over there. */
-static struct span condition_abroad(struct request *r, struct span name, struct span value)
-{
-    const struct blob_record *record = r->blob ? blob_record(r->blob) : NULL;
-    struct span ours;
+/* ---- conditions: our names of a version, and its times, mean nothing over there ---- */
 
-    if (!record || !record->cloud_etag.len ||
-        !(span_eq(name, SPAN("if-match")) || span_eq(name, SPAN("if-none-match"))))
-        return value;
-    ours = arena_printf(r->http->arena, ETAG_FMT, record->etag);
+static struct span etag_abroad(struct request *r, const struct blob_record *record,
+                               struct span value)
+{
+    struct span ours = arena_printf(r->http->arena, ETAG_FMT, record->etag);
+
     if (span_eq(value, ours) || span_eq(value, span_from(ours.base + 1, ours.len - 2)))
         return record->cloud_etag;
     return value;
 }
+
+/* A date on the same side of the version's time there as the client's is of its time here. */
+static struct span date_abroad(struct request *r, const struct blob_record *record,
+                               struct span value)
+{
+    const int64_t second = (int64_t)NS_PER_SEC;
+    char *text;
+    int64_t ns;
+
+    if (http_date_parse(value, &ns) || !record->cloud_modified_ns)
+        return value;
+    if (ns / second >= record->modified_ns / second)
+        ns = MAX(ns, record->cloud_modified_ns);
+    else
+        ns = MIN(ns, record->cloud_modified_ns - second);
+    text = arena_alloc(r->http->arena, HTTP_DATE_BYTES + 1);
+    http_date_print(ns, text);
+    return span_from(text, HTTP_DATE_BYTES);
+}
+
+static struct span value_abroad(struct request *r, const struct header *header)
+{
+    const struct blob_record *record = r->blob ? blob_record(r->blob) : NULL;
+
+    if (!record || !record->cloud_etag.len || !span_starts(header->name, SPAN("if-")))
+        return header->value;
+    return span_eq(header->name, SPAN("if-match")) || span_eq(header->name, SPAN("if-none-match"))
+               ? etag_abroad(r, record, header->value)
+               : date_abroad(r, record, header->value);
+}
+
+static bool is_conditional(const struct request *r)
+{
+    for (unsigned i = 0; i < r->http->header_count; i++)
+        if (span_starts(r->http->headers[i].name, SPAN("if-")))
+            return true;
+    return false;
+}
+
+/* ---- the rest of it ---- */
 
 static void forward_query(struct request *r, struct forward *f)
 {
@@ -182,10 +237,10 @@ static void forward_headers(struct request *r, struct forward *f)
     if (!version.len)
         version = r->granted.version; /* a SAS's */
     for (unsigned i = 0; i < http->header_count; i++) {
-        struct span name = http->headers[i].name, value = http->headers[i].value;
+        const struct header *h = &http->headers[i];
 
-        if (is_header_the_clouds(name))
-            headers[f->header_count++] = (struct pair){name, condition_abroad(r, name, value)};
+        if (is_header_the_clouds(h->name))
+            headers[f->header_count++] = (struct pair){h->name, value_abroad(r, h)};
     }
     if (version.len)
         headers[f->header_count++] = (struct pair){SPAN("x-ms-version"), version};
@@ -201,24 +256,28 @@ static enum forward_method forward_method_of(const struct request *r)
     return span_eq(r->http->method, SPAN("DELETE")) ? FORWARD_DELETE : FORWARD_PUT;
 }
 
-/* timeout=, in seconds; what the service takes when none is given. */
-static uint64_t request_timeout_ns(const struct request *r)
-{
-    uint64_t seconds;
-
-    if (span_to_u64(target_param(&r->target, SPAN("timeout")), &seconds))
-        seconds = FORWARD_TIMEOUT_DEF_SEC;
-    return MIN(seconds, (uint64_t)FORWARD_TIMEOUT_MAX_SEC) * NS_PER_SEC;
-}
-
 static struct next forward_know(struct op *op) /* what the box calls the version */
 {
     struct request *r = REQUEST(op);
 
     if (!r->target.blob.len)
         return GO(forward_known);
+    r->blob = r->blob ? blob_unref(r->blob) : NULL;
     cache_lookup(r->api->conf.cache, &r->name, &r->blob, &op->done);
-    return AWAIT(forward_known);
+    return AWAIT(forward_looked_up);
+}
+
+/* A version that the cloud has not got yet has no name there: a condition waits for it. */
+static struct next forward_looked_up(struct op *op)
+{
+    struct request *r = REQUEST(op);
+
+    if (!is_conditional(r) || !r->blob || blob_record(r->blob)->cloud_etag.len)
+        return GO(forward_known);
+    if (clock_mono_ns() >= r->forward->deadline_ns)
+        return forward_failed(r, -ETIMEDOUT);
+    request_sleep(r, FORWARD_PAUSE_NS);
+    return AWAIT(forward_know);
 }
 
 static struct next forward_known(struct op *op) /* or not: then conditions are not ours either */
@@ -231,7 +290,7 @@ static struct next forward_known(struct op *op) /* or not: then conditions are n
     f->container = r->target.container;
     f->blob = r->target.blob;
     f->container_id = r->name.container;
-    f->wait_ns = request_timeout_ns(r);
+    f->wait_ns = r->forward->deadline_ns - MIN(clock_mono_ns(), r->forward->deadline_ns);
     forward_query(r, f);
     forward_headers(r, f);
     upstream_forward(r->api->conf.upstream, f, &r->forward->answer, &op->done);
@@ -273,6 +332,20 @@ static struct span answer_value(const struct forwarded *answer, struct span name
     return (struct span){NULL, 0};
 }
 
+/* After what has been done was learned: what a HEAD says now. */
+static uint64_t container_etag(const struct request *r)
+{
+    struct container *container;
+    uint64_t etag;
+
+    if (r->target.blob.len || !r->target.container.len ||
+        cache_container(r->api->conf.cache, r->account->id, r->target.container, &container))
+        return 0;
+    etag = container_record(container)->etag;
+    container_unref(container);
+    return etag;
+}
+
 /* The version this answer speaks of, if the box has a name of its own for it. */
 static const struct blob_record *named_here(const struct request *r)
 {
@@ -286,6 +359,7 @@ static void relay_headers(struct request *r)
 {
     const struct forwarded *answer = &r->forward->answer;
     const struct blob_record *here = named_here(r);
+    uint64_t etag = here ? here->etag : container_etag(r);
     struct span id = answer_value(answer, SPAN("x-ms-request-id"));
 
     for (unsigned i = 0; i < answer->header_count; i++) {
@@ -293,8 +367,8 @@ static void relay_headers(struct request *r)
 
         if (is_header_kept_back(name))
             continue;
-        if (here && span_eq_nocase(name, SPAN("etag")))
-            answer_etag(r, here->etag);
+        if (etag && span_eq_nocase(name, SPAN("etag")))
+            answer_etag(r, etag);
         else if (here && span_eq_nocase(name, SPAN("last-modified")))
             answer_date(r, SPAN("Last-Modified"), here->modified_ns);
         else

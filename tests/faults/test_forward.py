@@ -109,6 +109,19 @@ def test_a_container_is_leased_in_the_cloud(box, cloud, name):
     assert refused(client(box.endpoint).get_container_client("nowhere" + name).acquire_lease)[0] == 404
 
 
+def test_a_condition_by_the_name_the_box_gave(box, wan, cloud, name):
+    here = client(box.endpoint).create_container(name)
+    wan.delay = 0.1  # it has the box's names when the lease comes
+    written = here.get_blob_client("b").upload_blob(b"x")
+    lease = here.get_blob_client("b").acquire_lease(etag=written["etag"], match_condition=MatchConditions.IfNotModified,
+                                                    if_unmodified_since=written["last_modified"])
+    assert lease.etag == written["etag"] == here.get_blob_client("b").get_blob_properties().etag
+    wan.delay = 0
+    lease.release()
+    before = here.get_container_properties().etag
+    assert here.acquire_lease(15).etag == before == here.get_container_properties().etag
+
+
 def test_access_policies_are_the_clouds(box, cloud, name):
     here = client(box.endpoint).create_container(name)
     policy = {"r": AccessPolicy(permission=ContainerSasPermissions(read=True))}
@@ -116,7 +129,7 @@ def test_access_policies_are_the_clouds(box, cloud, name):
     for endpoint in (box.endpoint, cloud.endpoint):
         got = client(endpoint).get_container_client(name).get_container_access_policy()
         assert got["public_access"] == "blob" and [i.id for i in got["signed_identifiers"]] == ["r"]
-    here.set_container_access_policy({})
+    assert here.set_container_access_policy({})["etag"] == here.get_container_properties().etag
     assert client(cloud.endpoint).get_container_client(name).get_container_access_policy()["signed_identifiers"] == []
 
 

@@ -89,6 +89,7 @@ static struct cloud {
     uint64_t doubt;         /* of every name */
     int doubt_err;
     unsigned doubt_asks;
+    unsigned unsent;    /* so many times it has still to hear of a name */
     unsigned list_held; /* 64 KiB buffers in use while it was asked for a list */
 } cloud;
 

@@ -107,7 +107,7 @@ static void test_forward__leases_are_the_clouds_where_the_contract_says_so(void 
     ASK("PUT", "/far/ctr/b?comp=lease&timeout=7", own, 201, NULL);
     assert_header("x-ms-lease-id", "id");
     assert_true(cloud.forward.method == FORWARD_PUT && cloud.forward.container_id != 0);
-    assert_int_equal(cloud.forward.wait_ns, 7 * NS_PER_SEC);
+    assert_in_range(cloud.forward.wait_ns, 1, 7 * NS_PER_SEC);
     assert_sent("if-match", "\"0x8DCLOUD\""); /* ours means nothing there */
     snprintf(own, sizeof(own), ETAG_FMT, b->record.etag);
     assert_header("ETag", own); /* nor theirs here */
@@ -119,6 +119,38 @@ static void test_forward__leases_are_the_clouds_where_the_contract_says_so(void 
     ASK("PUT", "/far/kvs/b?comp=lease", "", 400, "UnsupportedQueryParameter"); /* write = local */
     ASK("PUT", "/far/kvs?restype=container&comp=lease", "", 400, "UnsupportedQueryParameter");
     assert_int_equal(cloud.forwards, 2);
+}
+
+static void test_forward__times_of_here_are_put_into_those_of_there(void **state)
+{
+    struct blob *b = engine_put(SPAN("b"), SPAN("x"));
+
+    b->record.cloud_etag = SPAN("\"0x8DCLOUD\"");
+    b->record.modified_ns = 784111777LL * (int64_t)NS_PER_SEC;       /* 08:49:37 */
+    b->record.cloud_modified_ns = 784111797LL * (int64_t)NS_PER_SEC; /* arrived at 08:49:57 */
+    answer_with(201, NULL, 0, "");
+    ASK("PUT", "/far/ctr/b?comp=lease", "If-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT\n", 201,
+        NULL);
+    assert_sent("if-unmodified-since", "Sun, 06 Nov 1994 08:49:57 GMT");
+    ASK("PUT", "/far/ctr/b?comp=lease", "If-Modified-Since: Sun, 06 Nov 1994 08:49:36 GMT\n", 201,
+        NULL);
+    assert_sent("if-modified-since", "Sun, 06 Nov 1994 08:49:36 GMT");
+    ASK("PUT", "/far/ctr/b?comp=lease", "If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\n", 201,
+        NULL);
+    assert_sent("if-modified-since", "Sun, 06 Nov 1994 08:49:57 GMT");
+    ASK("PUT", "/far/ctr/b?comp=lease", "If-Modified-Since: Sun, 06 Nov 1994 09:00:00 GMT\n", 201,
+        NULL);
+    assert_sent("if-modified-since", "Sun, 06 Nov 1994 09:00:00 GMT");
+}
+
+static void test_forward__a_condition_waits_for_the_versions_name_there(void **state)
+{
+    engine_put(SPAN("b"), SPAN("x")); /* and the cloud has not got it */
+    answer_with(201, NULL, 0, "");
+    ASK("PUT", "/far/ctr/b?comp=lease&timeout=0", "If-Match: \"0x1\"\n", 503, "ServerBusy");
+    assert_body_has("have not reached the cloud");
+    assert_int_equal(cloud.forwards, 0);
+    ASK("PUT", "/far/ctr/b?comp=lease&timeout=0", "", 201, NULL); /* upstream waits */
 }
 
 static void test_forward__what_is_promised_goes_through(void **state)
@@ -213,6 +245,8 @@ int main(void)
         CLOUD_TEST(test_forward__judged_here_first),
         CLOUD_TEST(test_forward__not_without_a_cloud),
         CLOUD_TEST(test_forward__leases_are_the_clouds_where_the_contract_says_so),
+        CLOUD_TEST(test_forward__times_of_here_are_put_into_those_of_there),
+        CLOUD_TEST(test_forward__a_condition_waits_for_the_versions_name_there),
         CLOUD_TEST(test_forward__what_is_promised_goes_through),
         CLOUD_TEST(test_forward__bodies_are_bounded),
         CLOUD_TEST(test_forward__a_read_only_scope_stays_so),
