@@ -243,3 +243,14 @@ int iso8601_parse(struct span text, int64_t *ret_ns)
     *ret_ns = civil_ns(&c, zone) + (c.year > YEAR_MIN && c.year < YEAR_MAX ? ns : 0);
     return 0;
 }
+
+int iso8601_ticks_parse(struct span text, uint64_t *ret)
+{
+    int64_t ns;
+
+    if (text.len != ISO8601_BYTES || text.base[ISO8601_BYTES - 1] != 'Z' ||
+        iso8601_parse(text, &ns) < 0 || ns <= 0 || ns == INT64_MAX)
+        return -EINVAL;
+    *ret = (uint64_t)ns / ISO8601_TICK_NS;
+    return 0;
+}

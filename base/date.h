@@ -18,5 +18,8 @@ void iso8601_print(int64_t wall_ns,
 /* YYYY-MM-DD, YYYY-MM-DDThh:mm, ...:ss and ...:ss.f (1 to 9 digits); with a time also Z or +hh:mm.
  * Years that do not fit are clamped to INT64_MIN or INT64_MAX. */
 int iso8601_parse(struct span text, int64_t *ret_ns) __attribute__((warn_unused_result));
+/* The form that iso8601_print gives, in ticks of 100 ns: ids of snapshots and versions. */
+#define ISO8601_TICK_NS 100
+int iso8601_ticks_parse(struct span text, uint64_t *ret) __attribute__((warn_unused_result));
 
 #endif

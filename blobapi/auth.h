@@ -15,6 +15,7 @@
 #include "blobapi/exchange.h"
 #include "blobapi/identity.h"
 #include "blobapi/target.h"
+#include "cache/cache.h"
 
 /* The letters of a SAS's sp. */
 enum auth_right {
@@ -53,7 +54,8 @@ enum auth_kind {
     AUTH_BY_ACCOUNT_SAS,
     AUTH_BY_SERVICE_SAS,
     AUTH_BY_DELEGATION_SAS,
-    AUTH_BY_TOKEN
+    AUTH_BY_TOKEN,
+    AUTH_ANONYMOUS
 };
 
 /* rscc, rscd, rsce, rscl, rsct: what GET and HEAD answer instead of the stored header. base NULL:
@@ -88,6 +90,8 @@ struct auth_request {
     struct arena *arena;
     struct identity *identity; /* NULL: no tokens, no user delegation, nothing revoked */
     struct auth_need need;
+    const struct access_policy *policies; /* of the target's container: what si may name */
+    unsigned policy_count;
 };
 
 /* AZ_OK: *ret is filled. Else one of

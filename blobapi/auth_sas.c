@@ -365,6 +365,45 @@ static enum az_error sas_signed(const struct auth_request *request, struct sas *
     return signature_check(request, sas, ret_rights, ret_detail);
 }
 
+static const struct access_policy *policy_find(const struct auth_request *request, struct span id)
+{
+    for (unsigned i = 0; i < request->policy_count; i++)
+        if (span_eq(request->policies[i].id, id))
+            return &request->policies[i];
+    return NULL;
+}
+
+/* A stored access policy says what the token leaves out; what both say, nobody means. Only after
+ * the signature, which is over the token as it is. */
+static enum az_error policy_apply(const struct auth_request *request, struct sas *sas,
+                                  struct span *ret_detail)
+{
+    const struct access_policy *policy;
+
+    if (!sas->fields[SAS_SI].len)
+        return AZ_OK;
+    if (sas->kind != SAS_KIND_SERVICE)
+        return refuse(ret_detail, SPAN("si is valid with a service SAS only."));
+    policy = policy_find(request, sas->fields[SAS_SI]);
+    if (!policy)
+        return refuse(ret_detail, SPAN("There is no stored access policy of that name."));
+    if ((policy->start.len && sas->fields[SAS_ST].len) ||
+        (policy->expiry.len && sas->fields[SAS_SE].len) ||
+        (policy->permission.len && sas->fields[SAS_SP].len))
+        return refuse(ret_detail, SPAN("st, se and sp must not be given where the stored access "
+                                       "policy gives them."));
+    if (policy->start.len)
+        sas->fields[SAS_ST] = policy->start;
+    if (policy->expiry.len)
+        sas->fields[SAS_SE] = policy->expiry;
+    if (policy->permission.len)
+        sas->fields[SAS_SP] = policy->permission;
+    if (!sas->fields[SAS_SP].len)
+        return refuse(ret_detail,
+                      SPAN("sp is missing, and the stored access policy gives no permission."));
+    return AZ_OK;
+}
+
 enum az_error sas_check(const struct auth_request *request, struct granted *ret,
                         struct span *ret_detail)
 {
@@ -374,12 +413,12 @@ enum az_error sas_check(const struct auth_request *request, struct granted *ret,
 
     if (error != AZ_OK)
         return error;
-    if (sas.fields[SAS_SI].len)
-        return refuse(ret_detail, SPAN("There is no stored access policy of that name."));
     if ((error = sas_signed(request, &sas, &bound, ret_detail)) != AZ_OK)
         return error;
     if (revoked_signature(request->identity, sas.fields[SAS_SIG]))
         return refuse(ret_detail, SPAN("The signature has been revoked."));
+    if ((error = policy_apply(request, &sas, ret_detail)) != AZ_OK)
+        return error;
     rights = auth_rights(sas.fields[SAS_SP]) & bound;
     if ((error = time_check(&sas, request->now_ns, ret_detail)) != AZ_OK ||
         (error = source_check(&sas, request->peer, ret_detail)) != AZ_OK ||

@@ -81,30 +81,6 @@ static void copy_headers(struct request *r, const struct blob_record *b)
     answer_date(r, SPAN("x-ms-copy-completion-time"), b->copied_ns);
 }
 
-struct lease_told lease_told(const struct contract *contract, enum cloud_lease lease)
-{
-    static const struct lease_told told[] = {
-        [CLOUD_LEASE_NONE] = {SPAN("available"), SPAN("unlocked"), {NULL, 0}},
-        [CLOUD_LEASE_FIXED] = {SPAN("leased"), SPAN("locked"), SPAN("fixed")},
-        [CLOUD_LEASE_INFINITE] = {SPAN("leased"), SPAN("locked"), SPAN("infinite")},
-        [CLOUD_LEASE_EXPIRED] = {SPAN("expired"), SPAN("unlocked"), {NULL, 0}},
-        [CLOUD_LEASE_BREAKING] = {SPAN("breaking"), SPAN("locked"), {NULL, 0}},
-        [CLOUD_LEASE_BROKEN] = {SPAN("broken"), SPAN("unlocked"), {NULL, 0}},
-    };
-
-    return told[contract->lease == LEASE_CLOUD && lease < countof(told) ? lease : 0];
-}
-
-void lease_headers(struct request *r, enum cloud_lease lease)
-{
-    struct lease_told told = lease_told(r->contract, lease);
-
-    answer_add(r, SPAN("x-ms-lease-status"), told.status);
-    answer_add(r, SPAN("x-ms-lease-state"), told.state);
-    if (told.duration.len)
-        answer_add(r, SPAN("x-ms-lease-duration"), told.duration);
-}
-
 void blob_headers(struct request *r, const struct blob *blob)
 {
     const struct blob_record *b = blob_record(blob);
@@ -114,16 +90,18 @@ void blob_headers(struct request *r, const struct blob *blob)
     answer_add(r, SPAN("Accept-Ranges"), SPAN("bytes"));
     answer_etag(r, b->etag);
     answer_date(r, SPAN("x-ms-creation-time"), b->created_ns ? b->created_ns : b->modified_ns);
-    lease_headers(r, b->cloud_lease);
+    if (!b->snapshot) /* no lease is ever on one */
+        lease_headers(r, &b->lease, b->cloud_lease);
     answer_add(r, SPAN("x-ms-blob-type"), type_name(b->type));
-    if (b->type == BLOB_APPEND)
+    if (b->type == BLOB_APPEND && !content_learned(b)) /* the cloud's number is not known here */
         answer_u64(r, SPAN("x-ms-blob-committed-block-count"), b->committed_blocks);
+    if (b->sealed)
+        answer_add(r, SPAN("x-ms-blob-sealed"), SPAN("true"));
     answer_add(r, SPAN("x-ms-server-encrypted"), SPAN("true"));
-    if (b->type == BLOB_BLOCK && !content_learned(b)) { /* may be Cool or Archive there */
-        answer_add(r, SPAN("x-ms-access-tier"), SPAN("Hot"));
-        answer_add(r, SPAN("x-ms-access-tier-inferred"), SPAN("true"));
-    }
+    tier_headers(r, b);
     copy_headers(r, b);
+    if (b->tags.len || b->tags_unknown)
+        answer_u64(r, SPAN("x-ms-tag-count"), tags_count(b->tags) + b->tags_unknown);
     answer_metadata(r, b->metadata, b->metadata_count);
 }
 
@@ -141,10 +119,8 @@ enum az_error read_verdict(struct request *r)
 
     if (r->found)
         return az_from_errno(r->found);
-    error = request_judge(r, r->blob);
-    if (!error && exchange_header(r->http, SPAN("x-ms-lease-id")).len)
-        return AZ_LEASE_NOT_PRESENT_WITH_BLOB_OPERATION; /* no lease was ever granted here */
-    return error;
+    error = lease_verdict_blob(r);
+    return error ? error : request_judge(r, r->blob);
 }
 
 void record_describe(struct blob_record *record, const struct content_inputs *content,
@@ -162,7 +138,9 @@ void record_describe(struct blob_record *record, const struct content_inputs *co
 
 struct blob_record record_new(const struct request *r)
 {
-    /* an overwrite keeps the creation time; length, names and durability are the cache's to say */
+    /* an overwrite keeps the creation time and the lease; length, names and durability are the
+     * cache's to say */
     return (struct blob_record){.type = BLOB_BLOCK,
-                                .created_ns = r->blob ? blob_record(r->blob)->created_ns : 0};
+                                .created_ns = r->blob ? blob_record(r->blob)->created_ns : 0,
+                                .lease = lease_kept(r)};
 }

@@ -15,18 +15,21 @@ static bool change_must_know(const struct request *r)
 {
     /* A right to create but not to overwrite depends on what is there, as a condition does. */
     return r->needs != CHANGE_PLAIN || conditions_given(&r->conditions) ||
-           !(r->granted.rights & AUTH_WRITE) || exchange_header(r->http, SPAN("x-ms-lease-id")).len;
+           !(r->granted.rights & AUTH_WRITE) || r->lease.has_id;
 }
 
 static struct condition_subject subject_of(const struct blob_record *record)
 {
-    return (struct condition_subject){record->etag, record->cloud_etag, record->modified_ns};
+    return (struct condition_subject){record->etag, record->cloud_etag, record->modified_ns,
+                                      record->tags};
 }
 
 enum az_error request_judge(const struct request *r, const struct blob *blob)
 {
     struct condition_subject subject;
 
+    if (blob && r->conditions.tags && blob_record(blob)->tags_unknown)
+        return AZ_TAGS_NOT_KNOWN;
     if (blob)
         subject = subject_of(blob_record(blob));
     return conditions_judge(&r->conditions, blob ? &subject : NULL);
@@ -39,17 +42,21 @@ static bool change_has_enough(const struct request *r)
            (r->needs == CHANGE_OR_STAGED && (!r->tx || tx_has_staged(r->tx)));
 }
 
-/* In the order of surface section 3: conditions, then existence, then lease, then rights. */
+/* Of what is there: lease, then conditions (Put Blob with If-None-Match: * of a leased blob is 412
+ * LeaseIdMissing at the service, Azurite#2637), then rights. Of what is not: conditions, existence,
+ * and then there is no lease. */
 static enum az_error change_verdict(const struct request *r)
 {
-    enum az_error error = request_judge(r, r->blob);
+    enum az_error error = r->blob ? lease_verdict_blob(r) : AZ_OK;
 
+    if (!error)
+        error = request_judge(r, r->blob);
     if (error)
         return error;
     if (!r->blob && !change_has_enough(r))
         return AZ_BLOB_NOT_FOUND;
-    if (exchange_header(r->http, SPAN("x-ms-lease-id")).len) /* no lease was ever granted here */
-        return AZ_LEASE_NOT_PRESENT_WITH_BLOB_OPERATION;
+    if (!r->blob && (r->tx || r->needs == CHANGE_PLAIN) && (error = lease_verdict_blob(r)))
+        return error; /* at the head it may be a 404 yet */
     if (r->blob && r->operation->conditions == CONDITIONS_CREATE &&
         !(r->granted.rights & AUTH_WRITE))
         return AZ_UNAUTHORIZED_BLOB_OVERWRITE;
@@ -80,12 +87,25 @@ static struct next change_previewed(struct op *op)
     return error ? fail(r, error) : r->change_after;
 }
 
+/* A plain overwrite asks for nothing; but of what is in memory it is seen that it is leased, before
+ * a body is sent for nothing. */
+static struct next change_glance(struct request *r)
+{
+    enum az_error error;
+
+    if (!(r->blob = cache_lookup_hot(r->api->conf.cache, &r->name)))
+        return r->change_after;
+    error = lease_verdict_blob(r);
+    r->blob = blob_unref(r->blob);
+    return error ? fail(r, error) : r->change_after;
+}
+
 struct next change_preview(struct request *r, enum change_needs needs, struct next after)
 {
     r->needs = needs;
-    if (!change_must_know(r))
-        return after;
     r->change_after = after;
+    if (!change_must_know(r))
+        return change_glance(r);
     return find_blob(r, (struct range){0, 0}, GO(change_previewed));
 }
 
@@ -147,6 +167,13 @@ static struct next change_asked(struct op *op)
 
     r->taken_absent = r->found == -ENOENT || change_may_assume_absent(r);
     return r->found && !r->taken_absent ? fail_errno(r, r->found) : GO(change_turn);
+}
+
+bool change_forbidden_type(const struct request *r, enum blob_type type)
+{
+    const struct blob_record *b = r->blob ? blob_record(r->blob) : NULL;
+
+    return b && b->type != type && b->snapshots.count;
 }
 
 static struct next change_refused(struct op *op)

@@ -63,19 +63,31 @@ static enum az_error date_set(struct span text, bool *has, int64_t *ret_s)
     return AZ_OK;
 }
 
+static enum az_error tags_read(struct span text, struct arena *arena, struct conditions *c)
+{
+    if (text.len && tag_expression_parse(text, arena, &c->tags) < 0)
+        return AZ_INVALID_HEADER_VALUE;
+    return AZ_OK;
+}
+
 static enum az_error header_read(const struct header *header, struct arena *arena,
                                  struct conditions *c)
 {
-    if (span_eq(header->name, SPAN("if-match")))
+    const struct span of_tags = SPAN("x-ms-blob-");
+    struct span name = header->name;
+
+    if (span_eq(name, SPAN("x-ms-if-tags")))
+        return tags_read(header->value, arena, c);
+    if (c->rule == CONDITIONS_TAGS) /* the plain ones mean nothing there */
+        name = span_starts(name, of_tags) ? span_skip(name, of_tags.len) : SPAN("");
+    if (span_eq(name, SPAN("if-match")))
         return etags_add(header->value, arena, &c->match);
-    if (span_eq(header->name, SPAN("if-none-match")))
+    if (span_eq(name, SPAN("if-none-match")))
         return etags_add(header->value, arena, &c->none_match);
-    if (span_eq(header->name, SPAN("if-modified-since")))
+    if (span_eq(name, SPAN("if-modified-since")))
         return date_set(header->value, &c->has_modified_since, &c->modified_since_s);
-    if (span_eq(header->name, SPAN("if-unmodified-since")))
+    if (span_eq(name, SPAN("if-unmodified-since")))
         return date_set(header->value, &c->has_unmodified_since, &c->unmodified_since_s);
-    if (span_eq(header->name, SPAN("x-ms-if-tags")) && header->value.len)
-        return AZ_UNSUPPORTED_HEADER;
     return AZ_OK;
 }
 
@@ -92,6 +104,7 @@ static enum az_error combination_check(const struct conditions *c)
 
     switch (c->rule) {
     case CONDITIONS_NONE:
+    case CONDITIONS_TAGS:
         return AZ_OK;
     case CONDITIONS_READ:
         return c->none_match.any ? AZ_UNSATISFIABLE_CONDITION : AZ_OK;
@@ -119,7 +132,8 @@ enum az_error conditions_parse(const struct header *headers, unsigned header_cou
     *ret_culprit = (struct span){NULL, 0};
     for (unsigned i = 0; rule != CONDITIONS_NONE && i < header_count; i++) {
         if (!span_starts(headers[i].name, SPAN("if-")) &&
-            !span_starts(headers[i].name, SPAN("x-ms-if-")))
+            !span_starts(headers[i].name, SPAN("x-ms-if-")) &&
+            !span_starts(headers[i].name, SPAN("x-ms-blob-if-")))
             continue;
         error = header_read(&headers[i], arena, &c);
         if (error != AZ_OK) {
@@ -138,13 +152,13 @@ enum az_error conditions_parse(const struct header *headers, unsigned header_cou
 bool conditions_given(const struct conditions *c)
 {
     return etags_given(&c->match) || etags_given(&c->none_match) || c->has_modified_since ||
-           c->has_unmodified_since;
+           c->has_unmodified_since || c->tags;
 }
 
 bool conditions_create_only(const struct conditions *c)
 {
     return c->none_match.any && !etags_given(&c->match) && !c->has_modified_since &&
-           !c->has_unmodified_since;
+           !c->has_unmodified_since && !c->tags;
 }
 
 /* ---- judging ---- */
@@ -194,8 +208,13 @@ enum az_error conditions_judge(const struct conditions *c, const struct conditio
 {
     int64_t modified_s;
 
+    if (!subject && c->rule == CONDITIONS_CREATE && c->tags &&
+        !tag_expression_judge(c->tags, (struct span){NULL, 0}))
+        return AZ_CONDITION_NOT_MET; /* what is not there has no tags */
     if (!subject)
         return c->rule != CONDITIONS_READ && etags_given(&c->match) ? AZ_CONDITION_NOT_MET : AZ_OK;
+    if (c->tags && !tag_expression_judge(c->tags, subject->tags))
+        return AZ_CONDITION_NOT_MET;
     modified_s = subject->modified_ns / (int64_t)NS_PER_SEC;
     if (!still_as_known(c, subject, modified_s))
         return AZ_CONDITION_NOT_MET;

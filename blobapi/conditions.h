@@ -11,6 +11,7 @@
 #include "base/util.h"
 #include "blobapi/errors.h"
 #include "blobapi/exchange.h"
+#include "blobapi/tag_expression.h"
 
 #define CONDITION_ETAGS_MAX 64 /* in one header */
 
@@ -21,6 +22,7 @@ enum condition_rule {
     CONDITIONS_CREATE,         /* as write, but If-None-Match: * on an existing blob is 409 */
     CONDITIONS_DATES,          /* containers: If-(Un)Modified-Since only */
     CONDITIONS_MODIFIED_SINCE, /* Set Container Metadata */
+    CONDITIONS_TAGS,           /* x-ms-if-tags, and the others as x-ms-blob-if-...; as write */
 };
 
 struct condition_etags {
@@ -34,12 +36,12 @@ struct conditions {
     struct condition_etags match, none_match; /* neither any nor count: the header is absent */
     bool has_modified_since, has_unmodified_since;
     int64_t modified_since_s, unmodified_since_s;
+    const struct tag_expression *tags; /* x-ms-if-tags; NULL: absent */
 };
 
 /* AZ_OK, AZ_INVALID_HEADER_VALUE (date, too many ETags),
  * AZ_MULTIPLE_CONDITION_HEADERS_NOT_SUPPORTED, AZ_CONDITION_HEADERS_NOT_SUPPORTED,
- * AZ_UNSATISFIABLE_CONDITION (If-None-Match: * on a read), AZ_UNSUPPORTED_HEADER (x-ms-if-tags,
- * until blobs have tags). *ret_culprit: the header's name. */
+ * AZ_UNSATISFIABLE_CONDITION (If-None-Match: * on a read). *ret_culprit: the header's name. */
 enum az_error conditions_parse(const struct header *headers, unsigned header_count,
                                enum condition_rule rule, struct arena *arena,
                                struct conditions *ret, struct span *ret_culprit) must_check;
@@ -49,6 +51,7 @@ struct condition_subject {
     uint64_t etag;          /* the local name, ETAG_FMT */
     struct span cloud_etag; /* the cloud's, quoted; empty: none */
     int64_t modified_ns;
+    struct span tags; /* as in struct blob_record; known whole */
 };
 /* subject NULL: the blob or container does not exist (staged blocks alone count as that).
  * AZ_OK; AZ_CONDITION_NOT_MET_READ (304); AZ_CONDITION_NOT_MET (412); AZ_BLOB_ALREADY_EXISTS (409).

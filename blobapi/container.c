@@ -23,7 +23,11 @@ static struct next metadata_done(struct op *op);
 
 static void container_properties(struct request *r)
 {
-    lease_headers(r, container_record(r->container)->cloud_lease);
+    const struct container_record *c = container_record(r->container);
+
+    lease_headers(r, &c->lease, c->cloud_lease);
+    if (c->public_access.len)
+        answer_add(r, SPAN("x-ms-blob-public-access"), c->public_access);
     answer_add(r, SPAN("x-ms-has-immutability-policy"), SPAN("false"));
     answer_add(r, SPAN("x-ms-has-legal-hold"), SPAN("false"));
     answer_add(r, SPAN("x-ms-immutable-storage-with-versioning-enabled"), SPAN("false"));
@@ -35,9 +39,10 @@ struct next get_container_start(struct op *op)
 {
     struct request *r = REQUEST(op);
     const struct container_record *c = container_record(r->container);
+    enum az_error error = lease_verdict(r, &c->lease);
 
-    if (exchange_header(r->http, SPAN("x-ms-lease-id")).len)
-        return fail(r, AZ_LEASE_NOT_PRESENT_WITH_CONTAINER_OPERATION);
+    if (error)
+        return fail(r, error);
     answer_etag(r, c->etag);
     answer_date(r, SPAN("Last-Modified"), c->modified_ns);
     answer_metadata(r, c->metadata, c->metadata_count);
@@ -48,7 +53,7 @@ struct next get_container_start(struct op *op)
 
 /* ---- changes: the turn ---- */
 
-static struct next container_change(struct request *r, struct next judged)
+struct next container_change(struct request *r, struct next judged)
 {
     r->change_after = judged;
     r->change_rounds = 0;
@@ -109,8 +114,7 @@ static struct next container_asked(struct op *op)
     return GO(container_turn);
 }
 
-static struct next container_commit(struct container_change *c, enum upload_kind kind,
-                                    struct next after)
+struct next container_commit(struct container_change *c, enum upload_kind kind, struct next after)
 {
     struct request *r = &c->r;
     struct upload_spec spec = {kind, r->contract};
@@ -138,8 +142,7 @@ static struct next container_committed(struct op *op)
     }
 }
 
-/* Conditions by date, lease: what a change of an existing container has in common. */
-static enum az_error container_verdict(const struct request *r)
+enum az_error container_verdict(const struct request *r)
 {
     const struct container_record *now;
     struct condition_subject subject;
@@ -149,10 +152,8 @@ static enum az_error container_verdict(const struct request *r)
         return AZ_CONTAINER_NOT_FOUND;
     now = container_record(r->ordered);
     subject = (struct condition_subject){.etag = now->etag, .modified_ns = now->modified_ns};
-    error = conditions_judge(&r->conditions, &subject);
-    if (!error && exchange_header(r->http, SPAN("x-ms-lease-id")).len)
-        return AZ_LEASE_NOT_PRESENT_WITH_CONTAINER_OPERATION;
-    return error;
+    error = lease_verdict(r, &now->lease);
+    return error ? error : conditions_judge(&r->conditions, &subject);
 }
 
 /* ---- create ---- */
@@ -162,10 +163,10 @@ static enum az_error create_inputs(struct container_change *c, struct span *culp
 {
     struct request *r = &c->r;
     struct span scope = exchange_header(r->http, SPAN("x-ms-default-encryption-scope"));
+    enum az_error error = access_input(r, &c->record.public_access, culprit);
 
-    *culprit = (struct span){NULL, 0};
-    if (exchange_header(r->http, SPAN("x-ms-blob-public-access")).len)
-        return AZ_PUBLIC_ACCESS_NOT_PERMITTED;
+    if (error)
+        return error;
     if (scope.len && !span_eq(scope, SPAN("$account-encryption-key"))) {
         *culprit = SPAN("x-ms-default-encryption-scope");
         return AZ_UNSUPPORTED_HEADER;

@@ -29,6 +29,23 @@ static bool is(const struct copy_blob *c, enum operation_id id)
 
 /* ---- inputs ---- */
 
+/* REPLACE, the default: the copy has the tags that are given, or none. */
+static enum az_error tag_inputs(struct copy_blob *c, struct span *culprit)
+{
+    struct span option = exchange_header(c->r.http, SPAN("x-ms-copy-source-tag-option"));
+    enum az_error error = tags_header(&c->r, &c->tags, culprit);
+
+    if (error)
+        return error;
+    c->copies_tags = tags_are_copied(&c->r);
+    if (c->copies_tags && exchange_header(c->r.http, *culprit).len)
+        return AZ_BOTH_USER_TAGS_AND_SOURCE_TAGS_COPY_PRESENT;
+    *culprit = SPAN("x-ms-copy-source-tag-option");
+    return c->copies_tags || !option.len || span_eq_nocase(option, SPAN("REPLACE"))
+               ? AZ_OK
+               : AZ_INVALID_HEADER_VALUE;
+}
+
 static enum az_error put_from_url_inputs(struct copy_blob *c, struct span *culprit)
 {
     struct span properties = exchange_header(c->r.http, SPAN("x-ms-copy-source-blob-properties"));
@@ -57,6 +74,10 @@ static enum az_error copy_inputs(struct copy_blob *c, struct span *culprit)
         error = source_hash_inputs(&c->r, &c->want, culprit);
     if (!error && is(c, OPERATION_PUT_BLOB_FROM_URL))
         error = put_from_url_inputs(c, culprit);
+    if (!error)
+        error = tag_inputs(c, culprit);
+    if (!error)
+        error = tier_inputs(&c->r, &c->tier, culprit);
     if (error)
         return error;
     *culprit = (struct span){NULL, 0};
@@ -116,6 +137,15 @@ static struct next copy_transfer(struct copy_blob *c, uint64_t bytes, bool md5)
     return transfer_run(&c->r, &c->transfer, GO(copy_moved));
 }
 
+/* Copy Blob brings an archived source back as a blob of another tier; where the bytes are here. */
+static bool copy_is_readable(const struct copy_blob *c)
+{
+    const struct blob_record *from = source_record(&c->source);
+
+    return !tier_verdict(from) || (is(c, OPERATION_COPY_BLOB) && !from->cloud_etag.len && c->tier &&
+                                   c->tier != ACCESS_TIER_ARCHIVE);
+}
+
 static struct next copy_sourced(struct op *op)
 {
     struct copy_blob *c = COPY(op);
@@ -123,6 +153,12 @@ static struct next copy_sourced(struct op *op)
     bool md5 = c->want.has_md5 || md5_to_check(c) || md5_is_claimed(c),
          hashed = md5 || c->want.has_crc64;
 
+    if (c->tier && is(c, OPERATION_COPY_BLOB) && source_record(&c->source)->type != BLOB_BLOCK)
+        return fail_header(&c->r, AZ_INVALID_BLOB_TIER, SPAN("x-ms-access-tier"));
+    if (!copy_is_readable(c))
+        return fail(&c->r, AZ_BLOB_ARCHIVED);
+    if (c->copies_tags && (!c->source.blob || blob_record(c->source.blob)->tags_unknown))
+        return fail(&c->r, AZ_TAGS_NOT_KNOWN);
     if (bytes > bytes_max(c))
         return fail_detail(
             &c->r, AZ_REQUEST_BODY_TOO_LARGE, SPAN("MaxLimit"),
@@ -204,7 +240,11 @@ static void copy_record(struct copy_blob *c)
     const struct transfer *t = &c->transfer;
 
     c->record = record_new(&c->r);
+    if (is(c, OPERATION_COPY_BLOB))
+        c->record.type = from->type;
     copy_describe(c);
+    c->record.tags = c->copies_tags ? from->tags : c->tags;
+    record_set_tier(&c->record, c->tier);
     c->record.has_crc64 = from->has_crc64 || t->count == 1;
     c->record.content_crc64 =
         t->count == 1 ? object_crc64(t->pieces[0].object) : from->content_crc64;
@@ -215,11 +255,22 @@ static void copy_record(struct copy_blob *c)
     c->record.copied_ns = clock_wall_ns();
 }
 
+/* Copy Blob does not change the type of what is there, as Put Blob does. */
+static bool copy_type_differs(const struct copy_blob *c)
+{
+    return is(c, OPERATION_COPY_BLOB) && c->r.blob &&
+           blob_record(c->r.blob)->type != source_record(&c->source)->type;
+}
+
 static struct next copy_begun(struct op *op)
 {
     struct copy_blob *c = COPY(op);
     struct request *r = &c->r;
 
+    if (copy_type_differs(c))
+        return change_refuse(r, AZ_INVALID_BLOB_TYPE);
+    if (!is(c, OPERATION_COPY_BLOB) && change_forbidden_type(r, BLOB_BLOCK))
+        return change_refuse(r, AZ_SNAPSHOTS_PRESENT);
     copy_record(c);
     if (c->by_reference) {
         tx_copy(r->tx, &c->record, c->source.blob, &op->done);

@@ -29,6 +29,8 @@ static struct next properties_previewed(struct op *op)
 
 static struct next describe(struct describe_blob *d, enum upload_kind kind)
 {
+    if (tier_verdict(&d->record))
+        return change_refuse(&d->r, AZ_BLOB_ARCHIVED);
     tx_describe(d->r.tx, &d->record);
     return change_commit(&d->r, kind, GO(describe_done));
 }
@@ -38,6 +40,7 @@ static struct next properties_begun(struct op *op)
     struct describe_blob *d = DESCRIBE(op);
 
     d->record = *blob_record(d->r.blob);
+    d->record.lease = lease_kept(&d->r);
     record_describe(&d->record, &d->content, d->record.metadata, d->record.metadata_count);
     d->record.copy_id = d->record.copy_source = (struct span){NULL, 0}; /* as the service does */
     d->record.copied_ns = 0;
@@ -64,6 +67,7 @@ static struct next metadata_begun(struct op *op)
     struct describe_blob *d = DESCRIBE(op);
 
     d->record = *blob_record(d->r.blob);
+    d->record.lease = lease_kept(&d->r);
     d->record.metadata = d->metadata;
     d->record.metadata_count = d->metadata_count;
     return describe(d, UPLOAD_METADATA);

@@ -30,6 +30,13 @@ bool request_has_cloud(const struct request *r)
     return r->api->conf.upstream && !account_is_local(r->account);
 }
 
+struct name request_name(const struct request *r)
+{
+    return (struct name){.container = container_record(r->container)->id,
+                         .blob = r->target.blob,
+                         .snapshot = target_param(&r->target, SPAN("snapshot"))};
+}
+
 struct next find_blob(struct request *r, struct range first, struct next after)
 {
     r->first = first;

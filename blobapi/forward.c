@@ -77,6 +77,7 @@ static struct next forward_failed(struct request *r, int err);
  * without the client. A body that is as long as a scope's blobs may be is another matter: it will
  * have to flow. */
 static_assert(FORWARD_BODY_BYTES_MAX == 65536u, "one buffer of IOBUF_64K");
+static_assert(DOCUMENT_BYTES_MAX <= FORWARD_BODY_BYTES_MAX, "what a row takes can be sent on");
 
 struct next forward_start(struct op *op)
 {

@@ -61,6 +61,8 @@ static struct next get_found(struct op *op)
     enum az_error error = read_verdict(&g->r);
 
     if (!error)
+        error = tier_verdict(blob_record(g->r.blob));
+    if (!error)
         error = range_resolve(&g->asked, blob_record(g->r.blob)->length, &g->range);
     if (error)
         return fail(&g->r, error);

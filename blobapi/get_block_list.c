@@ -28,6 +28,7 @@ struct next get_block_list_start(struct op *op)
 static struct next blocks_found(struct op *op)
 {
     struct request *r = REQUEST(op);
+    enum az_error error;
     /* Staged blocks are ours alone: a silent cloud does not hide them from who resumes. */
     bool ours = r->found == -EHOSTUNREACH && !GET_LIST(op)->committed &&
                 r->contract->offline == OFFLINE_SERVE;
@@ -36,10 +37,15 @@ static struct next blocks_found(struct op *op)
         return fail_errno(r, r->found);
     if (r->blob && blob_record(r->blob)->type != BLOB_BLOCK)
         return fail(r, AZ_INVALID_BLOB_TYPE);
+    if (r->blob && (error = request_judge(r, r->blob)))
+        return fail(r, error);
+    if (r->blob && (error = tier_verdict(blob_record(r->blob))))
+        return fail(r, error);
     if (r->blob && GET_LIST(op)->committed && content_learned(blob_record(r->blob)))
         return fail_query(r, AZ_UNSUPPORTED_QUERY_PARAMETER, SPAN("blocklisttype"));
-    if (exchange_header(r->http, SPAN("x-ms-lease-id")).len)
-        return fail(r, AZ_LEASE_NOT_PRESENT_WITH_BLOB_OPERATION);
+    error = lease_verdict_blob(r);
+    if (error)
+        return fail(r, error);
     return emit_begin(r, IOBUF_64K, GO(blocks_emit));
 }
 
@@ -109,8 +115,9 @@ static int blocks_job(void *arg) /* worker */
     int err;
 
     EMIT(r->emit, "<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>");
-    err =
-        cache_list_blocks(r->api->conf.cache, &r->name, r->blob, committed_row, uncommitted_row, g);
+    /* uncommitted blocks are the name's, not a snapshot's */
+    err = cache_list_blocks(r->api->conf.cache, &r->name, r->blob, committed_row,
+                            r->name.snapshot.len ? NULL : uncommitted_row, g);
     if (err)
         return err;
     committed_end(g);

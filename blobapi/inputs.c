@@ -1,8 +1,10 @@
 /* blobapi/inputs.c - the headers several operations read the same way: metadata, content headers,
  * hashes of the body, and those of features that are not served. Pure but for the request's arena.
  */
+#include "base/date.h"
 #include "base/text.h"
 #include "blobapi/request.h"
+#include "blobapi/tags.h"
 
 #define METADATA_PREFIX SPAN("x-ms-meta-")
 
@@ -179,13 +181,57 @@ enum az_error source_hash_inputs(struct request *r, struct hash_inputs *ret, str
                      culprit);
 }
 
+/* Snapshots are read and deleted, never written. Those of the cloud are not known here. */
+static enum az_error version_inputs(const struct request *r, struct span *culprit)
+{
+    struct span snapshot = target_param(&r->target, SPAN("snapshot"));
+    uint64_t time;
+
+    *culprit = SPAN("versionid");
+    if (target_param(&r->target, *culprit).len)
+        return AZ_UNSUPPORTED_QUERY_PARAMETER;
+    *culprit = SPAN("snapshot");
+    if (snapshot.len && (!r->target.blob.len || request_has_cloud(r)))
+        return AZ_UNSUPPORTED_QUERY_PARAMETER;
+    if (snapshot.len && iso8601_ticks_parse(snapshot, &time) < 0)
+        return AZ_INVALID_QUERY_PARAMETER_VALUE;
+    *culprit = (struct span){NULL, 0};
+    return snapshot.len && !(r->operation->methods & (METHOD_GET | METHOD_HEAD | METHOD_DELETE))
+               ? AZ_INVALID_OPERATION
+               : AZ_OK;
+}
+
+bool tags_are_copied(const struct request *r)
+{
+    return span_eq_nocase(exchange_header(r->http, SPAN("x-ms-copy-source-tag-option")),
+                          SPAN("COPY"));
+}
+
+/* Where the operation documents them. */
+static bool tag_headers_served(struct request *r, struct span *culprit)
+{
+    const enum condition_rule rule = r->operation->conditions;
+    bool judges = rule == CONDITIONS_READ || rule == CONDITIONS_WRITE ||
+                  rule == CONDITIONS_CREATE || rule == CONDITIONS_TAGS;
+
+    *culprit = SPAN("x-ms-tags");
+    if (exchange_header(r->http, *culprit).len && rule != CONDITIONS_CREATE)
+        return false;
+    *culprit = SPAN("x-ms-if-tags");
+    return !exchange_header(r->http, *culprit).len || judges;
+}
+
+/* What creates a block blob, and its own operation. */
+static bool takes_tier(const struct operation *o)
+{
+    return o == &operations[OPERATION_SET_BLOB_TIER] ||
+           (o->conditions == CONDITIONS_CREATE && o != &operations[OPERATION_PUT_APPEND_BLOB]);
+}
+
 /* Each would change what is stored or returned. */
 enum az_error unserved_inputs(struct request *r, struct span *culprit)
 {
     static const struct span headers[] = {
-        SPAN("x-ms-tags"),
-        SPAN("x-ms-if-tags"),
-        SPAN("x-ms-access-tier"),
         SPAN("x-ms-encryption-key"),
         SPAN("x-ms-encryption-key-sha256"),
         SPAN("x-ms-encryption-algorithm"),
@@ -197,19 +243,18 @@ enum az_error unserved_inputs(struct request *r, struct span *culprit)
         SPAN("x-ms-sequence-number-action"),
         SPAN("x-ms-blob-sequence-number"),
     };
-    static const struct span params[] = {SPAN("snapshot"), SPAN("versionid")};
 
+    *culprit = SPAN("x-ms-access-tier");
+    if (exchange_header(r->http, *culprit).len && !takes_tier(r->operation))
+        return AZ_UNSUPPORTED_HEADER;
+    if (!tag_headers_served(r, culprit))
+        return AZ_UNSUPPORTED_HEADER;
     for (unsigned i = 0; i < countof(headers); i++)
         if (exchange_header(r->http, headers[i]).len) {
             *culprit = headers[i];
             return AZ_UNSUPPORTED_HEADER;
         }
-    for (unsigned i = 0; i < countof(params); i++)
-        if (target_param(&r->target, params[i]).len) {
-            *culprit = params[i];
-            return AZ_UNSUPPORTED_QUERY_PARAMETER;
-        }
-    return AZ_OK;
+    return version_inputs(r, culprit);
 }
 
 /* Both ways a hash of the body would have to say which body. No SDK sends one along. */
@@ -243,7 +288,6 @@ enum az_error structured_inputs(struct request *r, struct span *culprit)
     const struct operation *o = r->operation;
     struct span value = exchange_header(r->http, SPAN("x-ms-structured-body")), length;
 
-    r->content_bytes = r->http->body_bytes > 0 ? (uint64_t)r->http->body_bytes : 0;
     if (!value.len)
         return AZ_OK;
     *culprit = SPAN("x-ms-structured-body");

@@ -4,14 +4,16 @@
  * not know is asked of the cloud (upstream_list), then it goes on from there. The page leaves when
  * it is complete: it ends early, with a marker, when buffers run out (8 MiB, or an empty pool), as
  * the service's may. */
+#include "base/date.h"
 #include "blobapi/handlers.h"
 #include "blobapi/listing.h"
 
 #define LIST_BLOBS(op) container_of(REQUEST(op), struct list_blobs, r)
 #define CLOUD_ROUNDS_MAX                                                                           \
-    64              /* pages asked of the cloud for one page of ours; then it ends early           \
-                     */
-#define PAGE_FULL 1 /* what a row answers to end the page before it */
+    64                 /* pages asked of the cloud for one page of ours; then it ends early        \
+                        */
+#define PAGE_FULL    1 /* what a row answers to end the page before it */
+#define TAGS_UNKNOWN 2 /* and where include=tags cannot be served */
 
 static struct next list_open(struct op *op);
 static struct next list_walk(struct op *op);
@@ -26,6 +28,8 @@ enum {
     INCLUDE_UNCOMMITTED,
     INCLUDE_SNAPSHOTS,
     INCLUDE_COPY,
+    INCLUDE_DELETED,
+    INCLUDE_TAGS,
 };
 static const struct span include_names[] = {
     SPAN("metadata"),
@@ -53,9 +57,13 @@ static enum az_error list_include(struct list_blobs *l, struct span *culprit)
         return error;
     if (l->delimiter.len && (include & 1u << INCLUDE_SNAPSHOTS))
         return AZ_INVALID_QUERY_PARAMETER_VALUE;
+    l->tags = include & 1u << INCLUDE_TAGS;
+    if (l->tags && !(l->r.granted.rights & AUTH_TAGS))
+        return AZ_AUTHORIZATION_PERMISSION_MISMATCH;
     l->metadata = include & 1u << INCLUDE_METADATA;
     l->uncommitted = include & 1u << INCLUDE_UNCOMMITTED;
     l->copy = include & 1u << INCLUDE_COPY;
+    l->snapshots = include & 1u << INCLUDE_SNAPSHOTS;
     return AZ_OK;
 }
 
@@ -176,11 +184,31 @@ static void row_type(struct emit *e, const struct blob_record *b)
     else if (b->type == BLOB_PAGE)
         EMIT(e, "<x-ms-blob-sequence-number>0</x-ms-blob-sequence-number><BlobType>PageBlob</"
                 "BlobType>");
-    else if (content_learned(b)) /* of a tier that is not known */
-        EMIT(e, "<BlobType>BlockBlob</BlobType>");
     else
-        EMIT(e, "<BlobType>BlockBlob</BlobType><AccessTier>Hot</AccessTier>"
-                "<AccessTierInferred>true</AccessTierInferred>");
+        EMIT(e, "<BlobType>BlockBlob</BlobType>");
+}
+
+static void row_tier(struct emit *e, const struct blob_record *b)
+{
+    struct tier_shown shown = tier_shown(b);
+
+    if (!shown.name.len)
+        return;
+    EMIT(e, "<AccessTier>");
+    emit_span(e, shown.name);
+    EMIT(e, "</AccessTier>");
+    if (shown.inferred)
+        EMIT(e, "<AccessTierInferred>true</AccessTierInferred>");
+    if (shown.changed_ns) {
+        EMIT(e, "<AccessTierChangeTime>");
+        emit_date(e, shown.changed_ns);
+        EMIT(e, "</AccessTierChangeTime>");
+    }
+    if (shown.archive_status.len) {
+        EMIT(e, "<ArchiveStatus>");
+        emit_span(e, shown.archive_status);
+        EMIT(e, "</ArchiveStatus>");
+    }
 }
 
 static void row_copy(struct emit *e, const struct blob_record *b)
@@ -198,6 +226,16 @@ static void row_copy(struct emit *e, const struct blob_record *b)
     EMIT(e, "</CopyCompletionTime>");
 }
 
+static void row_snapshot(struct emit *e, uint64_t snapshot)
+{
+    char id[ISO8601_BYTES + 1];
+
+    iso8601_print((int64_t)(snapshot * ISO8601_TICK_NS), id);
+    EMIT(e, "<Snapshot>");
+    emit_bytes(e, id, ISO8601_BYTES);
+    EMIT(e, "</Snapshot>");
+}
+
 static void row_blob(struct list_blobs *l, const struct list_row *row)
 {
     const struct blob_record *b = row->record;
@@ -205,6 +243,8 @@ static void row_blob(struct list_blobs *l, const struct list_row *row)
 
     EMIT(e, "<Blob>");
     list_emit_name(e, SPAN("Name"), row->name);
+    if (b->snapshot)
+        row_snapshot(e, b->snapshot);
     EMIT(e, "<Properties><Creation-Time>");
     emit_date(e, b->created_ns ? b->created_ns : b->modified_ns);
     EMIT(e, "</Creation-Time><Last-Modified>");
@@ -214,12 +254,24 @@ static void row_blob(struct list_blobs *l, const struct list_row *row)
     EMIT(e, "</Etag>");
     row_content(e, b);
     row_type(e, b);
-    list_emit_lease(&l->r, row->name, b->cloud_lease);
+    row_tier(e, b);
+    if (!b->snapshot)
+        emit_lease(&l->r, l->r.target.container, row->name, &b->lease, b->cloud_lease, e);
     if (l->copy && b->copy_id.len)
         row_copy(e, b);
-    EMIT(e, "<ServerEncrypted>true</ServerEncrypted></Properties>");
+    EMIT(e, "<ServerEncrypted>true</ServerEncrypted>");
+    if (b->sealed)
+        EMIT(e, "<Sealed>true</Sealed>");
+    if (b->tags.len || b->tags_unknown) {
+        EMIT(e, "<TagCount>");
+        emit_u64(e, tags_count(b->tags) + b->tags_unknown);
+        EMIT(e, "</TagCount>");
+    }
+    EMIT(e, "</Properties>");
     if (l->metadata)
         list_emit_metadata(e, b->metadata, b->metadata_count);
+    if (l->tags && b->tags.len)
+        tags_emit(e, b->tags);
     EMIT(e, "<OrMetadata /></Blob>");
 }
 
@@ -245,6 +297,8 @@ static int list_row(void *arg, const struct list_row *row)
     struct emit *e = l->r.emit;
     struct emit_mark mark = emit_mark(e);
 
+    if (l->tags && row->record && row->record->tags_unknown)
+        return TAGS_UNKNOWN;
     if (!row->record && !row->uncommitted) {
         EMIT(e, "<BlobPrefix>");
         list_emit_name(e, SPAN("Name"), row->name);
@@ -256,7 +310,7 @@ static int list_row(void *arg, const struct list_row *row)
     }
     if (!emit_keep_tail(e)) {
         emit_rewind(e, mark);
-        l->next = arena_copy(l->r.http->arena, row->name);
+        l->next = arena_copy(l->r.http->arena, row->place);
         return PAGE_FULL;
     }
     l->rows++;
@@ -272,6 +326,7 @@ static int list_job(void *arg) /* worker */
                                .from = l->from,
                                .max = (unsigned)(l->max - l->rows),
                                .uncommitted = l->uncommitted,
+                               .snapshots = l->snapshots,
                                .offline = l->offline};
 
     list_end_done(&l->end);
@@ -337,6 +392,8 @@ static struct next list_walked(struct op *op)
     case PAGE_FULL:
         return l->rows ? GO(list_end)
                        : fail_errno(&l->r, -EBUSY); /* not even one row: no buffers */
+    case TAGS_UNKNOWN:
+        return fail(&l->r, AZ_TAGS_NOT_KNOWN);
     case -ENODATA:
         return list_gap(l);
     default:

@@ -1,7 +1,6 @@
 #include "blobapi/listing.h"
 
 #include "base/text.h"
-#include "blobapi/handlers.h"
 
 struct span list_text(const struct target *target, struct span name, struct arena *arena)
 {
@@ -175,31 +174,6 @@ static bool xml_name_fits(struct span name)
             return false;
     }
     return name.len > 0;
-}
-
-void list_emit_lease(struct request *r, struct span name, enum cloud_lease lease)
-{
-    struct emit *e = r->emit;
-    struct lease_told told;
-
-    if (!lease) { /* nearly all: no contract is looked for */
-        EMIT(e, "<LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState>");
-        return;
-    }
-    told =
-        lease_told(r->target.container.len ? contract_for(r->account, r->target.container, name)
-                                           : contract_for(r->account, name, (struct span){NULL, 0}),
-                   lease);
-    EMIT(e, "<LeaseStatus>");
-    emit_span(e, told.status);
-    EMIT(e, "</LeaseStatus><LeaseState>");
-    emit_span(e, told.state);
-    EMIT(e, "</LeaseState>");
-    if (!told.duration.len)
-        return;
-    EMIT(e, "<LeaseDuration>");
-    emit_span(e, told.duration);
-    EMIT(e, "</LeaseDuration>");
 }
 
 void list_emit_metadata(struct emit *e, const struct pair *pairs, unsigned n)

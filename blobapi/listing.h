@@ -30,9 +30,6 @@ enum az_error list_marker_parse(struct span marker, struct arena *arena,
 void list_emit_name(struct emit *e, struct span tag, struct span name);
 /* <?xml ...><EnumerationResults ServiceEndpoint="..."> and, with a container, its attribute. */
 void list_emit_head(struct request *r, struct span container);
-/* <LeaseStatus>... of a blob of the request's container, or, if it names none, of that container.
- */
-void list_emit_lease(struct request *r, struct span name, enum cloud_lease lease);
 void list_emit_metadata(struct emit *e, const struct pair *pairs, unsigned n);
 
 #endif

@@ -18,6 +18,11 @@ static enum az_error put_inputs(struct put_blob *p, struct span *culprit)
     error = content_inputs(&p->r, true, &p->content, culprit);
     if (error)
         return error;
+    error = tags_header(&p->r, &p->record.tags, culprit);
+    if (!error)
+        error = tier_inputs(&p->r, &p->tier, culprit);
+    if (error)
+        return error;
     *culprit = (struct span){NULL, 0};
     return metadata_inputs(&p->r, &p->record.metadata, &p->record.metadata_count);
 }
@@ -57,10 +62,15 @@ static struct next put_begun(struct op *op)
     struct request *r = &p->r;
     bool has_md5 = p->receive.want_md5 || p->receive.want.has_md5;
     const struct pair *metadata = p->record.metadata;
+    struct span tags = p->record.tags;
     unsigned metadata_count = p->record.metadata_count, pieces = p->receive.object ? 1 : 0;
 
+    if (change_forbidden_type(r, BLOB_BLOCK))
+        return change_refuse(r, AZ_SNAPSHOTS_PRESENT);
     p->record = record_new(r);
     record_describe(&p->record, &p->content, metadata, metadata_count);
+    p->record.tags = tags;
+    record_set_tier(&p->record, p->tier);
     p->record.content_md5 = has_md5 ? span_from(p->receive.md5, 16) : (struct span){NULL, 0};
     p->record.content_crc64 = p->receive.crc64;
     p->record.has_crc64 = true;

@@ -5,10 +5,12 @@
 
 #define PUT_BLOCK(op) container_of(REQUEST(op), struct put_block, r)
 
+static struct next block_admitted(struct op *op);
 static struct next block_received(struct op *op);
+static struct next block_stage(struct op *op);
 static struct next block_staged(struct op *op);
 
-static struct next block_empty(struct request *r)
+struct next fail_empty_block(struct request *r)
 {
     request_detail(r, SPAN("HeaderName"), SPAN("Content-Length"));
     request_detail(r, SPAN("HeaderValue"), SPAN("0"));
@@ -34,17 +36,29 @@ struct next put_block_start(struct op *op)
     if (error)
         return fail_query(r, error, SPAN("blockid"));
     if (r->content_bytes == 0)
-        return block_empty(r);
-    if (exchange_header(r->http, SPAN("x-ms-lease-id")).len)
-        return fail(r, AZ_LEASE_NOT_PRESENT_WITH_BLOB_OPERATION);
+        return fail_empty_block(r);
     error = hash_inputs(r, &p->receive.want, &culprit);
     if (error)
         return culprit.len ? fail_header(r, error, culprit) : fail(r, error);
-    p->receive.staged = true;
-    return receive_body(r, &p->receive, GO(block_received));
+    return lease_gate(r, GO(block_admitted));
 }
 
+static struct next block_admitted(struct op *op)
+{
+    struct put_block *p = PUT_BLOCK(op);
+
+    p->receive.staged = true;
+    return receive_body(&p->r, &p->receive, GO(block_received));
+}
+
+/* Who got the lease while the body came may have staged the same id. */
+
 static struct next block_received(struct op *op)
+{
+    return lease_gate(REQUEST(op), GO(block_stage));
+}
+
+static struct next block_stage(struct op *op)
 {
     struct put_block *p = PUT_BLOCK(op);
 

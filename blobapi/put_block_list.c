@@ -32,6 +32,11 @@ static enum az_error list_inputs(struct put_block_list *p, struct span *culprit)
     error = content_inputs(&p->r, false, &p->content, culprit);
     if (error)
         return error;
+    error = tags_header(&p->r, &p->record.tags, culprit);
+    if (!error)
+        error = tier_inputs(&p->r, &p->tier, culprit);
+    if (error)
+        return error;
     *culprit = (struct span){NULL, 0};
     return metadata_inputs(&p->r, &p->record.metadata, &p->record.metadata_count);
 }
@@ -167,6 +172,8 @@ static struct next list_begun(struct op *op)
 {
     struct put_block_list *p = PUT_LIST(op);
 
+    if (p->r.blob && blob_record(p->r.blob)->type != BLOB_BLOCK)
+        return change_refuse(&p->r, AZ_INVALID_BLOB_TYPE);
     if (!p->count)
         return GO(list_found); /* an empty list makes an empty blob */
     if (!p->pieces)
@@ -178,11 +185,14 @@ static struct next list_begun(struct op *op)
 static void list_put(struct put_block_list *p)
 {
     const struct pair *metadata = p->record.metadata;
+    struct span tags = p->record.tags;
     unsigned metadata_count = p->record.metadata_count;
 
     p->record = record_new(&p->r);
     record_describe(&p->record, &p->content, metadata,
                     metadata_count); /* MD5 as given, unchecked */
+    p->record.tags = tags;
+    record_set_tier(&p->record, p->tier);
     tx_put(p->r.tx, &p->record, p->pieces, p->count, p->blocks, true);
     p->pieces = NULL; /* the change has their references */
 }

@@ -5,32 +5,36 @@
 
 #define PUT_BLOCK_URL(op) container_of(REQUEST(op), struct put_block_url, r)
 
+static struct next block_admitted(struct op *op);
 static struct next block_sourced(struct op *op);
 static struct next block_changed(struct op *op);
 static struct next block_copied(struct op *op);
+static struct next block_stage(struct op *op);
 static struct next block_staged(struct op *op);
 
-static enum az_error block_range(struct put_block_url *p, struct span *culprit)
+static enum az_error block_range(struct request *r, struct range_request *ret, struct span *culprit)
 {
-    struct span text = exchange_header(p->r.http, SPAN("x-ms-source-range"));
+    struct span text = exchange_header(r->http, SPAN("x-ms-source-range"));
 
     *culprit = SPAN("x-ms-source-range");
-    return text.len && range_parse(text, &p->range) < 0 ? AZ_INVALID_HEADER_VALUE : AZ_OK;
+    return text.len && range_parse(text, ret) < 0 ? AZ_INVALID_HEADER_VALUE : AZ_OK;
 }
 
-static enum az_error block_inputs(struct put_block_url *p, struct span *culprit)
+enum az_error block_url_inputs(struct request *r, struct source *source,
+                               struct range_request *range, struct hash_inputs *want,
+                               struct span *culprit)
 {
-    enum az_error error = source_inputs(&p->r, &p->source, culprit);
+    enum az_error error = source_inputs(r, source, culprit);
 
     if (!error)
-        error = block_range(p, culprit);
-    if (!error && p->range.given)
-        p->source.range = (struct range){
-            p->range.first, p->range.open ? UINT64_MAX : p->range.last - p->range.first + 1};
+        error = block_range(r, range, culprit);
+    if (!error && range->given)
+        source->range =
+            (struct range){range->first, range->open ? UINT64_MAX : range->last - range->first + 1};
     if (!error)
-        error = source_hash_inputs(&p->r, &p->want, culprit);
+        error = source_hash_inputs(r, want, culprit);
     *culprit = error ? *culprit : SPAN("Content-Length");
-    return !error && p->r.http->body_bytes != 0 ? AZ_INVALID_HEADER_VALUE : error;
+    return !error && r->http->body_bytes != 0 ? AZ_INVALID_HEADER_VALUE : error;
 }
 
 struct next put_block_url_start(struct op *op)
@@ -42,12 +46,17 @@ struct next put_block_url_start(struct op *op)
 
     if (error)
         return fail_query(r, error, SPAN("blockid"));
-    if (exchange_header(r->http, SPAN("x-ms-lease-id")).len)
-        return fail(r, AZ_LEASE_NOT_PRESENT_WITH_BLOB_OPERATION);
-    error = block_inputs(p, &culprit);
+    error = block_url_inputs(r, &p->source, &p->range, &p->want, &culprit);
     if (error)
         return fail_source_input(r, error, culprit);
-    return source_find(r, &p->source, false, GO(block_sourced));
+    return lease_gate(r, GO(block_admitted));
+}
+
+static struct next block_admitted(struct op *op)
+{
+    struct put_block_url *p = PUT_BLOCK_URL(op);
+
+    return source_find(&p->r, &p->source, false, GO(block_sourced));
 }
 
 static struct next block_sourced(struct op *op)
@@ -56,6 +65,8 @@ static struct next block_sourced(struct op *op)
     struct range range;
     enum az_error error = range_resolve(&p->range, source_record(&p->source)->length, &range);
 
+    if (tier_verdict(source_record(&p->source)))
+        return fail(&p->r, AZ_BLOB_ARCHIVED);
     if (error)
         return fail(&p->r, error);
     if (!range.len) /* of an empty blob: as little a block as an empty body is */
@@ -91,8 +102,15 @@ static struct next block_copied(struct op *op)
     p->crc64 = object_crc64(t->pieces[0].object);
     if (p->want.has_crc64 && p->want.crc64 != p->crc64)
         return fail(&p->r, AZ_CRC64_MISMATCH);
+    return lease_gate(&p->r, GO(block_stage)); /* as after a body (put_block.c) */
+}
+
+static struct next block_stage(struct op *op)
+{
+    struct put_block_url *p = PUT_BLOCK_URL(op);
+
     cache_stage(p->r.api->conf.cache, &p->r.name, span_from(p->id, p->id_len),
-                TAKE(t->pieces[0].object), &op->done);
+                TAKE(p->transfer.pieces[0].object), &op->done);
     return AWAIT(block_staged);
 }
 

@@ -19,13 +19,15 @@
 #include "blobapi/emit.h"
 #include "blobapi/errors.h"
 #include "blobapi/exchange.h"
+#include "blobapi/lease.h"
 #include "blobapi/structured.h"
 #include "blobapi/target.h"
 
-#define PUT_BLOB_BYTES_MAX  MIB(5000)
-#define PUT_BLOCK_BYTES_MAX MIB(4000)
-#define REQUEST_ID_BYTES    36
-#define KEY_INFO_BYTES_MAX  4096 /* Get User Delegation Key */
+#define PUT_BLOB_BYTES_MAX     MIB(5000)
+#define PUT_BLOCK_BYTES_MAX    MIB(4000)
+#define APPEND_BLOCK_BYTES_MAX MIB(100)
+#define REQUEST_ID_BYTES       36
+#define KEY_INFO_BYTES_MAX     4096 /* Get User Delegation Key */
 
 struct request;
 
@@ -63,6 +65,8 @@ enum body_rule {
     BODY_XML,    /* (or multipart) up to body_max bytes, read by the handler into memory */
     BODY_STREAM, /* Content-Length needed (411), body_max bytes at most (413) */
 };
+/* Public access a container needs for who has no credentials; blob is less than container. */
+enum anonymous { ANONYMOUS_NEVER, ANONYMOUS_BLOB, ANONYMOUS_CONTAINER };
 /* Who answers, and what a change asks of the contract. On accounts without a cloud, and in scopes
  * that never leave the box, what the cloud promises elsewhere is answered by the row's handler. */
 enum promise {
@@ -84,6 +88,8 @@ struct operation {
     uint64_t body_max;
     enum condition_rule conditions;
     enum promise promise;
+    enum lease_rule lease;
+    enum anonymous anonymous;
     size_t state_bytes;                  /* of the struct that begins with struct request */
     struct next (*start)(struct op *op); /* NULL: not served */
     void (*done)(struct request *r);     /* gives back what the state holds; NULL: nothing */
@@ -131,6 +137,7 @@ struct request {
     struct container *container;     /* a reference, once found */
     struct name name;
     struct conditions conditions;
+    struct lease_use lease; /* what the operation asks of a lease, and x-ms-lease-id */
     struct granted granted; /* what the credentials allow */
     uint64_t started_ns;
     char id[REQUEST_ID_BYTES]; /* x-ms-request-id */
@@ -175,6 +182,8 @@ struct request {
         *ordered; /* within a container's change: its last ordered record, or NULL; the tx's */
     struct next change_after;
 
+    struct next gate_after; /* lease_use.c */
+
     struct refill *refill;         /* refill.c */
     struct source *source;         /* source.c */
     struct forward_state *forward; /* forward.c */
@@ -203,6 +212,19 @@ const struct operation *operation_find(const struct exchange *http, const struct
                                        enum az_error *error, struct span *culprit);
 /* Posts op.done after that time. Cancellable. */
 void request_sleep(struct request *r, uint64_t ns);
+
+/* ---- access.c: what a container's ACL says ---- */
+/* Of a target whose SAS names a stored access policy (si): its container, a reference; else NULL.
+ */
+struct container *access_policies(const struct blobapi *api, const struct target *target,
+                                  struct auth_request *check);
+/* For a request without credentials: does the target's container let anybody do that? */
+enum az_error access_anonymous(const struct blobapi *api, const struct target *target,
+                               enum anonymous need, struct granted *ret);
+/* The same of a whole request; its refusal depends on the version it speaks. */
+enum az_error access_anonymous_request(struct request *r);
+/* x-ms-blob-public-access of a request: "", "container" or "blob". */
+enum az_error access_input(const struct request *r, struct span *ret, struct span *culprit);
 
 /* ---- respond.c ---- */
 void request_id_make(char ret[REQUEST_ID_BYTES]);
@@ -245,8 +267,10 @@ enum az_error hash_inputs(struct request *r, struct hash_inputs *ret, struct spa
 /* Likewise of a copy source: x-ms-source-content-md5, -crc64. */
 enum az_error source_hash_inputs(struct request *r, struct hash_inputs *ret, struct span *culprit);
 /* x-ms-structured-body where the operation reads or sends one (refused elsewhere): sets
- * r->structured and r->content_bytes. */
+ * r->structured and r->content_bytes (the body's, before). */
 enum az_error structured_inputs(struct request *r, struct span *culprit);
+/* x-ms-copy-source-tag-option: COPY. */
+bool tags_are_copied(const struct request *r);
 /* Headers of features that are not served: silently leaving one out would be a wrong success. */
 enum az_error unserved_inputs(struct request *r, struct span *culprit);
 
@@ -269,6 +293,7 @@ struct next find_blob(struct request *r, struct range first, struct next after);
 /* The same for r->container by the target's name. */
 struct next find_container(struct request *r, struct next after);
 bool request_has_cloud(const struct request *r);
+struct name request_name(const struct request *r); /* of the target, in the container found */
 
 /* ---- change.c: one change, from its turn to durable ---- */
 /* Begins and judges conditions and rights on the last ordered version: r->blob is it afterwards,
@@ -278,6 +303,8 @@ struct next change_begin(struct request *r, enum change_needs needs, struct next
  * about the name. */
 struct next change_again(struct request *r);
 struct next change_ask_again(struct request *r);
+/* Within the change: the blob's snapshots do not let it become one of another type (409). */
+bool change_forbidden_type(const struct request *r, enum blob_type type);
 /* A refusal that rests on what change_begin found; leaves when that is durable. */
 struct next change_refuse(struct request *r, enum az_error error);
 /* Adds the upload entry where the contract asks for one, commits, goes on when durable. */
@@ -288,6 +315,30 @@ struct next change_preview(struct request *r, enum change_needs needs, struct ne
 void change_drop(struct request *r); /* op->free: rolls back what is still open */
 /* Conditions on that version (NULL: there is none). */
 enum az_error request_judge(const struct request *r, const struct blob *blob);
+
+/* ---- lease_use.c: leases as requests meet them ---- */
+/* Else the cloud does, and what it told last is all that is known of one. */
+bool leases_granted_here(const struct account *account, const struct contract *contract);
+struct lease_now lease_now_of(const struct request *r, const struct account *account,
+                              const struct contract *contract, const struct lease *lease);
+/* Lease Blob, Lease Container: who may only delete may only break. */
+bool lease_permitted(const struct request *r);
+/* Sets r->lease. AZ_OK or AZ_INVALID_HEADER_VALUE. */
+enum az_error lease_id_input(struct request *r, struct span *culprit);
+/* May the operation, as far as that lease goes (NULL: what it would be of is not there)? A 412. */
+enum az_error lease_verdict(const struct request *r, const struct lease *lease);
+enum az_error lease_verdict_blob(const struct request *r); /* on r->blob, or NULL */
+/* The verdict for who writes without a change (Put Block), on what is published. Leaves r->blob
+ * NULL, as it was. */
+struct next lease_gate(struct request *r, struct next after);
+/* What the next version of r->blob has of its lease: a writer sets it in the record. */
+struct lease lease_kept(const struct request *r);
+/* x-ms-lease-* of the request's blob or container: of ours, or where leases are the cloud's, as
+ * told. */
+void lease_headers(struct request *r, const struct lease *lease, enum cloud_lease told);
+/* The same in a list's row; any thread. blob empty: the container's own. */
+void emit_lease(const struct request *r, struct span container, struct span blob,
+                const struct lease *lease, enum cloud_lease told, struct emit *e);
 
 /* ---- refill.c: bytes that a change needs and only the cloud has ---- */
 struct refill {
@@ -305,6 +356,19 @@ struct refill {
 /* Rolls the change back, brings the bytes onto the devices, begins again as change_begin did. */
 struct next change_refill(struct request *r, struct refill *refill);
 void refill_done(struct request *r); /* op->free; any state */
+
+/* ---- document.c: a small XML body, whole in r->buf ---- */
+#define DOCUMENT_BYTES_MAX KIB(64)
+struct xml_fault { /* what an XML body was refused for; node, value: empty when they say nothing */
+    enum az_error error;
+    struct span node, value;
+};
+/* Reads the whole body (operation->body_max, at most DOCUMENT_BYTES_MAX) and checks it against
+ * Content-MD5 and x-ms-content-crc64. */
+struct next receive_document(struct request *r, struct next after);
+struct span document_text(const struct request *r); /* valid until document_drop */
+void document_drop(struct request *r);
+struct next fail_xml(struct request *r, const struct xml_fault *fault);
 
 /* ---- receive.c: a body into an object ---- */
 struct receive {

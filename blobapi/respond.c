@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "blobapi/metrics.h"
 #include "blobapi/request.h"
+#include "blobapi/service.h"
 
 #define ANSWER_SLICES          16  /* given to the driver at once */
 #define RETRY_AFTER            "2" /* seconds, with 503: the slowest client waits 15 by itself */
@@ -168,6 +169,7 @@ static void answer_head(struct request *r, int status, struct span reason, int64
 
     assert(!r->head_sent);
     answer_common(r);
+    cors_headers(r, body_bytes >= 0);
     response = (struct response){.status = status,
                                  .reason = reason,
                                  .headers = r->answer.headers,

@@ -8,12 +8,14 @@
 #include "base/log.h"
 #include "blobapi/handlers.h"
 #include "blobapi/metrics.h"
+#include "blobapi/service.h"
 
 #define VERSION_DEFAULT SPAN("2026-10-06") /* what the tables were read from */
 #define SLOW_REQUEST_NS (2 * NS_PER_SEC)   /* worth a line with its trail */
 
 const struct operation operations[OPERATIONS] = {
 #define SERVED(start_, state_, done_) .start = start_, .state_bytes = sizeof(state_), .done = done_
+#define LEASE(rule_)                  .lease = LEASE_RULE_##rule_
 #define REFUSED(error_, names_)                                                                    \
     .state_bytes = sizeof(struct request), .refusal = error_, .refusal_names = SPAN(names_)
 #define OPERATION(id_, name_, methods_, levels_, restype_, comp_, when_, account_sas_,             \
@@ -34,6 +36,7 @@ const struct operation operations[OPERATIONS] = {
 #include "blobapi/operations.def"
 #undef OPERATION
 #undef REFUSED
+#undef LEASE
 #undef SERVED
 };
 /* Stands for the operation of a request that names none. */
@@ -110,8 +113,6 @@ static enum az_error misfit(const struct exchange *http, const struct asked_for 
             resource = true;
             method |= (operations[i].methods & a->method) != 0;
         }
-    if (a->method == METHOD_OPTIONS)
-        return AZ_CORS_PREFLIGHT_FAILURE;
     if (!a->method || (resource && !method))
         return AZ_UNSUPPORTED_HTTP_VERB;
     if (resource) { /* only Put Blob depends on more than the request line */
@@ -130,6 +131,8 @@ const struct operation *operation_find(const struct exchange *http, const struct
                           target_param(target, SPAN("restype")),
                           target_param(target, SPAN("comp"))};
 
+    if (a.method == METHOD_OPTIONS) /* whatever the URL asks for besides */
+        return &operations[OPERATION_PREFLIGHT];
     for (unsigned i = 0; i < OPERATIONS; i++)
         if ((operations[i].methods & a.method) && resource_fits(&operations[i], &a) &&
             when_fits(http, operations[i].when))
@@ -166,17 +169,14 @@ static struct next route_misfit(struct op *op)
     return fail_named(r, r->error, r->culprit);
 }
 
-static bool
-version_fits(struct span v) /* YYYY-MM-DD; any date, since clients are newer than servers */
+/* The account's, where it has set one. A SAS's own comes before it (route_auth). */
+static void version_default(struct request *r)
 {
-    static const char form[] = "dddd-dd-dd";
+    struct service *service = request_service(r);
 
-    if (v.len != sizeof(form) - 1)
-        return false;
-    for (size_t i = 0; i < v.len; i++)
-        if (form[i] == 'd' ? v.base[i] < '0' || v.base[i] > '9' : v.base[i] != form[i])
-            return false;
-    return true;
+    if (service && service_record(service)->default_version.len)
+        r->version = arena_copy(r->http->arena, service_record(service)->default_version);
+    service_unref(service);
 }
 
 static struct next route_version(struct op *op)
@@ -192,6 +192,10 @@ static struct next route_version(struct op *op)
         return fail_header(r, AZ_INVALID_HEADER_VALUE, SPAN("x-ms-version"));
     if (asked.len)
         r->version = asked;
+    else
+        version_default(r);
+    if (r->operation == &operations[OPERATION_PREFLIGHT]) /* browsers send no credentials with it */
+        return r->operation->start(op);
     return r->operation == &no_operation ? GO(route_misfit) : GO(route_syntax);
 }
 
@@ -203,13 +207,16 @@ static struct next route_syntax(struct op *op)
 
     if (r->target.container.len)
         r->contract = contract_for(r->account, r->target.container, r->target.blob);
+    r->content_bytes = r->http->body_bytes > 0 ? (uint64_t)r->http->body_bytes : 0;
     if (request_forwards(r))
-        return GO(route_body); /* the cloud judges the rest */
+        return GO(route_body); /* the cloud judges the rest, x-ms-lease-id too */
     if (!r->operation->start)
         return GO(route_auth); /* whatever else it says, it will be refused */
     error = unserved_inputs(r, &culprit);
     if (!error)
         error = structured_inputs(r, &culprit);
+    if (!error)
+        error = lease_id_input(r, &culprit);
     if (!error)
         error = conditions_parse(r->http->headers, r->http->header_count, r->operation->conditions,
                                  r->http->arena, &r->conditions, &culprit);
@@ -236,6 +243,14 @@ static enum auth_resource auth_resource_of(const struct target *target)
     return target->blob.len ? AUTH_OBJECT : target->container.len ? AUTH_CONTAINER : AUTH_SERVICE;
 }
 
+/* What writes or judges tags needs the right to them besides. */
+static bool tag_rights_missing(const struct request *r)
+{
+    return !(r->granted.rights & AUTH_TAGS) &&
+           (exchange_header(r->http, SPAN("x-ms-tags")).len || tags_are_copied(r) ||
+            exchange_header(r->http, SPAN("x-ms-if-tags")).len);
+}
+
 static struct next route_auth(struct op *op)
 {
     struct request *r = REQUEST(op);
@@ -256,10 +271,16 @@ static struct next route_auth(struct op *op)
                                           o == &operations[OPERATION_GET_USER_DELEGATION_KEY]
                                               ? AUTH_DELEGATE
                                               : auth_rights(o->account_sas)}};
+    struct container *container = access_policies(r->api, &r->target, &check);
     enum az_error error = auth_check(&check, &r->granted, &detail);
 
+    container_unref(container);
+    if (error == AZ_NO_AUTHENTICATION_INFORMATION)
+        error = access_anonymous_request(r);
     if (error && detail.len)
         return fail_detail(r, error, SPAN("AuthenticationErrorDetail"), detail);
+    if (!error && o->start && tag_rights_missing(r))
+        error = AZ_AUTHORIZATION_PERMISSION_MISMATCH;
     if (error)
         return fail(r, error);
     if (!r->http->version.len && !exchange_header(r->http, SPAN("x-ms-version")).len &&
@@ -271,7 +292,11 @@ static struct next route_auth(struct op *op)
 
 static struct next route_start(struct request *r)
 {
-    return request_forwards(r) ? GO(forward_start) : r->operation->start(&r->op);
+    if (!request_forwards(r))
+        return r->operation->start(&r->op);
+    if (r->operation->promise == PROMISE_LEASE && !lease_permitted(r))
+        return fail(r, AZ_AUTHORIZATION_PERMISSION_MISMATCH); /* the cloud knows our rights only */
+    return GO(forward_start);
 }
 
 /* Forwarded, of a container that is not there yet. */
@@ -286,9 +311,9 @@ static struct next route_promise(struct op *op)
 {
     struct request *r = REQUEST(op);
 
-    /* Get Account Information speaks of the account whatever path it is asked on. */
     if (r->target.secondary && r->operation->promise == PROMISE_CLOUD)
         return fail(r, AZ_INSUFFICIENT_ACCOUNT_PERMISSIONS);
+    /* Get Account Information speaks of the account whatever path it is asked on. */
     if (!r->target.container.len || r->operation == &operations[OPERATION_ACCOUNT_INFO])
         return route_start(r);
     if (r->operation->promise == PROMISE_NONE || r->operation->promise == PROMISE_CLOUD_READ)
@@ -317,8 +342,7 @@ static struct next route_found(struct op *op)
         return fail(r, AZ_CONTAINER_NOT_FOUND);
     if (r->found)
         return fail_errno(r, r->found);
-    r->name =
-        (struct name){.container = container_record(r->container)->id, .blob = r->target.blob};
+    r->name = request_name(r);
     return route_start(r);
 }
 

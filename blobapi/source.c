@@ -1,9 +1,10 @@
 /* blobapi/source.c - see source.h. While the source is looked for, the request wears its name: what
  * find.c reads and sets is swapped for the source's, and swapped back before anything else happens.
  */
-#include "blobapi/source.h"
+#include "blobapi/handlers.h"
 
 #include "base/clock.h"
+#include "base/date.h"
 
 static struct next source_container(struct op *op);
 static struct next source_blob(struct op *op);
@@ -15,24 +16,18 @@ static struct next source_found(struct op *op);
 static enum az_error source_unserved(struct request *r, struct span *culprit)
 {
     static const struct span headers[] = {
-        SPAN("x-ms-source-if-tags"),
         SPAN("x-ms-source-encryption-key"),
         SPAN("x-ms-source-encryption-key-sha256"),
         SPAN("x-ms-source-encryption-algorithm"),
         SPAN("x-ms-seal-blob"),
     };
-    struct span tags = exchange_header(r->http, SPAN("x-ms-copy-source-tag-option"));
 
     for (unsigned i = 0; i < countof(headers); i++)
         if (exchange_header(r->http, headers[i]).len) {
             *culprit = headers[i];
             return AZ_UNSUPPORTED_HEADER;
         }
-    *culprit = SPAN("x-ms-copy-source-tag-option");
-    if (!tags.len ||
-        span_eq_nocase(tags, SPAN("REPLACE"))) /* no tags are kept: none replace none */
-        return AZ_OK;
-    return span_eq_nocase(tags, SPAN("COPY")) ? AZ_UNSUPPORTED_HEADER : AZ_INVALID_HEADER_VALUE;
+    return AZ_OK;
 }
 
 /* x-ms-source-if-match is judged as If-Match of a write is, on the source. */
@@ -48,7 +43,9 @@ static enum az_error source_conditions(struct request *r, struct conditions *ret
         if (!span_starts(r->http->headers[i].name, SPAN("x-ms-source-if-")))
             continue;
         headers[n] = r->http->headers[i];
-        headers[n].name = span_skip(headers[n].name, prefix.len);
+        headers[n].name = span_eq(headers[n].name, SPAN("x-ms-source-if-tags"))
+                              ? SPAN("x-ms-if-tags")
+                              : span_skip(headers[n].name, prefix.len);
         n++;
     }
     return conditions_parse(headers, n, CONDITIONS_WRITE, r->http->arena, ret, culprit);
@@ -84,6 +81,22 @@ static bool scheme_cut(struct span *url, bool *tls)
     return false;
 }
 
+/* Its id stands in the URL that is kept; those of a cloud are not known here. */
+static enum az_error source_snapshot(struct source *s, struct arena *arena)
+{
+    struct span snapshot = target_param(&s->target, SPAN("snapshot"));
+    uint64_t time;
+
+    if (!snapshot.len)
+        return AZ_OK;
+    if (!s->target.account || !account_is_local(s->target.account))
+        return AZ_UNSUPPORTED_HEADER;
+    if (iso8601_ticks_parse(snapshot, &time) < 0)
+        return AZ_INVALID_HEADER_VALUE;
+    s->url = arena_printf(arena, "%.*s?snapshot=%.*s", SPAN_FMT(s->url), SPAN_FMT(snapshot));
+    return AZ_OK;
+}
+
 /* Told apart before anything is looked up: a host that is not this box's is never read from. A name
  * that is an account's or an alias counts as ours on any port, as it does in a Host. */
 static enum az_error source_target(const struct source_asked *asked, struct span host,
@@ -95,12 +108,11 @@ static enum az_error source_target(const struct source_asked *asked, struct span
         return AZ_COPY_SOURCE_EXTERNAL;
     if (error == AZ_RESOURCE_NOT_FOUND) /* no such account here */
         return AZ_COPY_SOURCE_EXTERNAL;
-    if (error || !s->target.container.len || !s->target.blob.len)
+    if (error || !s->target.account || !s->target.container.len || !s->target.blob.len)
         return AZ_INVALID_HEADER_VALUE;
-    if (target_param(&s->target, SPAN("snapshot")).len ||
-        target_param(&s->target, SPAN("versionid")).len)
+    if (target_param(&s->target, SPAN("versionid")).len)
         return AZ_UNSUPPORTED_HEADER; /* none are kept here yet */
-    return AZ_OK;
+    return source_snapshot(s, arena);
 }
 
 enum az_error source_url_parse(const struct source_asked *asked, struct span url,
@@ -172,6 +184,11 @@ static struct next fail_unauthorized(struct request *r, enum az_error source)
 
 /* ---- rights ---- */
 
+static bool source_needs_tags(const struct request *r)
+{
+    return tags_are_copied(r) || exchange_header(r->http, SPAN("x-ms-source-if-tags")).len;
+}
+
 /* As a Get of the URL would be judged, with that token, if any, in Authorization. Its bytes came
  * over the request's connection, a SAS would travel as its URL says. */
 static enum az_error source_authorized(struct request *r, struct source *s, struct span token)
@@ -180,6 +197,8 @@ static enum az_error source_authorized(struct request *r, struct source *s, stru
                                      {SPAN("authorization"), token}};
     struct span detail = {NULL, 0}, rest;
     struct granted granted;
+    struct container *container;
+    enum az_error error;
     struct auth_request check = {.method = SPAN("GET"),
                                  .target = &s->target,
                                  .headers = headers,
@@ -193,7 +212,14 @@ static enum az_error source_authorized(struct request *r, struct source *s, stru
 
     if (token.len && !span_eq_nocase(span_cut(token, ' ', &rest), SPAN("Bearer")))
         return AZ_INVALID_AUTHENTICATION_INFO; /* a key's signature is not for a source */
-    return auth_check(&check, &granted, &detail);
+    container = access_policies(r->api, &s->target, &check);
+    error = auth_check(&check, &granted, &detail);
+    container_unref(container);
+    if (error == AZ_NO_AUTHENTICATION_INFORMATION)
+        error = access_anonymous(r->api, &s->target, ANONYMOUS_BLOB, &granted) ? error : AZ_OK;
+    return !error && source_needs_tags(r) && !(granted.rights & AUTH_TAGS)
+               ? AZ_AUTHORIZATION_PERMISSION_MISMATCH
+               : error;
 }
 
 /* Within its account Copy Blob needs no word about the source: a key may read it anyway, a token's
@@ -296,8 +322,7 @@ static struct next source_container(struct op *op)
 
     if (r->found)
         return source_missing(r, AZ_CONTAINER_NOT_FOUND);
-    r->name =
-        (struct name){.container = container_record(r->container)->id, .blob = r->target.blob};
+    r->name = request_name(r);
     return GO(source_blob);
 }
 
@@ -306,21 +331,56 @@ static struct next source_blob(struct op *op)
     return find_blob(REQUEST(op), (struct range){0, 0}, GO(source_found));
 }
 
+/* Copy Blob makes a blob of the source's type, which has to be one that is served where it goes;
+ * what reads bytes reads any's. */
+static bool type_fits(const struct request *r, enum blob_type type)
+{
+    if (type == BLOB_BLOCK || r->operation == &operations[OPERATION_PUT_BLOB_FROM_URL] ||
+        r->operation == &operations[OPERATION_PUT_BLOCK_FROM_URL] ||
+        r->operation == &operations[OPERATION_APPEND_BLOCK_FROM_URL])
+        return true;
+    return type == BLOB_APPEND && r->operation == &operations[OPERATION_COPY_BLOB] &&
+           append_is_served(r);
+}
+
 const struct blob_record *source_record(const struct source *s)
 {
     return s->blob ? blob_record(s->blob) : &external_head(s->external)->record;
 }
 
+/* A source needs no lease; but who names one in the request must hold it. */
+static enum az_error source_lease_verdict(const struct request *r, const struct source *s)
+{
+    const struct account *account = s->target.account;
+    struct lease_use use = {.rule = LEASE_RULE_READ, .has_id = true};
+    struct lease_now now = {.state = LEASE_AVAILABLE};
+    struct span text = exchange_header(r->http, SPAN("x-ms-source-lease-id"));
+
+    if (!text.len)
+        return AZ_OK;
+    if (lease_id_parse(text, use.id) < 0)
+        return AZ_INVALID_HEADER_VALUE;
+    if (!s->blob) /* elsewhere: not a lease of ours */
+        return lease_check(NULL, NULL, &use);
+    now = lease_now_of(r, account, contract_for(account, s->target.container, s->target.blob),
+                       &blob_record(s->blob)->lease);
+    return lease_check(&blob_record(s->blob)->lease, &now, &use);
+}
+
 enum az_error source_verdict(const struct request *r, const struct source *s)
 {
     const struct blob_record *b = source_record(s);
-    struct condition_subject subject = {b->etag, b->cloud_etag, b->modified_ns};
+    struct condition_subject subject = {b->etag, b->cloud_etag, b->modified_ns, b->tags};
+    enum az_error error;
 
+    if (s->conditions.tags && (b->tags_unknown || !s->blob))
+        return AZ_TAGS_NOT_KNOWN;
     if (conditions_judge(&s->conditions, &subject) != AZ_OK)
         return AZ_SOURCE_CONDITION_NOT_MET;
-    if (exchange_header(r->http, SPAN("x-ms-source-lease-id")).len)
-        return AZ_LEASE_NOT_PRESENT_WITH_BLOB_OPERATION; /* no lease was ever granted here */
-    return b->type == BLOB_BLOCK ? AZ_OK : AZ_INVALID_SOURCE_BLOB_TYPE;
+    error = source_lease_verdict(r, s);
+    if (error)
+        return error;
+    return type_fits(r, b->type) ? AZ_OK : AZ_INVALID_SOURCE_BLOB_TYPE;
 }
 
 static struct next source_found(struct op *op)

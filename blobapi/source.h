@@ -27,7 +27,7 @@ struct source_side {
 };
 
 struct source {
-    struct span url; /* as sent, without its query: that may be a secret */
+    struct span url; /* as sent, without its query (that may be a secret) but for a snapshot's id */
     bool tls;
     struct target target;
     struct conditions conditions; /* x-ms-source-if-* */
@@ -47,7 +47,8 @@ struct source_asked {
     bool tls;
 };
 /* Pure: sets url, tls and target. AZ_OK; AZ_INVALID_HEADER_VALUE: not the URL of a blob;
- * AZ_COPY_SOURCE_EXTERNAL: not of this box; AZ_UNSUPPORTED_HEADER: of a snapshot or version. */
+ * AZ_COPY_SOURCE_EXTERNAL: not of this box; AZ_UNSUPPORTED_HEADER: of a version, or a cloud's
+ * snapshot. */
 enum az_error source_url_parse(const struct source_asked *asked, struct span url,
                                struct arena *arena, struct source *ret) must_check;
 /* The headers. AZ_OK, or what fail_source_input tells. */

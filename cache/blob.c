@@ -27,7 +27,7 @@ static size_t record_bytes(const struct blob_record *r)
 {
     size_t bytes = r->content_type.len + r->content_encoding.len + r->content_language.len +
                    r->content_disposition.len + r->cache_control.len + r->content_md5.len +
-                   r->cloud_etag.len + r->copy_id.len + r->copy_source.len +
+                   r->cloud_etag.len + r->copy_id.len + r->copy_source.len + r->tags.len +
                    r->metadata_count * sizeof(struct pair);
 
     for (unsigned i = 0; i < r->metadata_count; i++)
@@ -49,6 +49,7 @@ static void record_copy(struct copier *copier, struct pair *pairs, const struct 
     ret->cloud_etag = copy_span(copier, from->cloud_etag);
     ret->copy_id = copy_span(copier, from->copy_id);
     ret->copy_source = copy_span(copier, from->copy_source);
+    ret->tags = copy_span(copier, from->tags);
     for (unsigned i = 0; i < from->metadata_count; i++)
         pairs[i] = (struct pair){copy_span(copier, from->metadata[i].name),
                                  copy_span(copier, from->metadata[i].value)};
@@ -64,18 +65,74 @@ static size_t ids_bytes(const struct span *ids, size_t n)
     return bytes;
 }
 
-/* What it keeps in memory besides: its objects, as if all their extents were there. */
-static size_t content_bytes(const struct blob_parts *parts)
+/* ---- pieces ----
+ *
+ * Versions that differ in their records only hold one list together, and so do those of an append
+ * blob, each of which is the beginning of the next: an append adds at the list's end, if the
+ * version it is made from has all of it, and else (a former one failed, no room) to a copy. Who has
+ * the name's turn alone adds; others look at no more than their version's first pieces. */
+
+struct piece_list *piece_list_new(const struct piece *pieces, size_t count, size_t room)
+{
+    struct piece_list *list = xmalloc(sizeof(*list) + room * sizeof(*pieces));
+
+    list->refs = 1;
+    list->count = count;
+    list->room = room;
+    if (count)
+        memcpy(list->at, pieces, count * sizeof(*pieces));
+    return list;
+}
+
+static struct piece_list *list_ref(struct piece_list *list)
+{
+    if (list)
+        atomic_fetch_add_explicit(&list->refs, 1, memory_order_relaxed);
+    return list;
+}
+
+static void list_unref(struct piece_list *list)
+{
+    if (!list || atomic_fetch_sub_explicit(&list->refs, 1, memory_order_acq_rel) > 1)
+        return;
+    for (size_t i = 0; i < list->count; i++)
+        object_unref(list->at[i].object);
+    free(list);
+}
+
+/* A list that has room behind the version's pieces. A reference. */
+static struct piece_list *list_to_append(const struct blob *blob)
+{
+    struct piece_list *list = blob->list;
+
+    if (list && list->count == blob->piece_count && list->count < list->room)
+        return list_ref(list);
+    for (size_t i = 0; i < blob->piece_count; i++)
+        object_ref(blob->pieces[i].object);
+    return piece_list_new(blob->pieces, blob->piece_count, MAX(blob->piece_count * 2, (size_t)4));
+}
+
+/* What a piece keeps in memory besides: its object, as if all its extents were there. */
+static size_t piece_bytes(const struct piece *piece)
+{
+    return sizeof(*piece) + sizeof(struct object) +
+           piece->object->cell_count * (sizeof(struct cell *) + sizeof(struct cell));
+}
+
+static size_t pieces_bytes(const struct piece *pieces, size_t n)
 {
     size_t bytes = 0;
 
-    for (size_t i = 0; i < parts->piece_count; i++)
-        bytes += sizeof(struct object) + parts->pieces[i].object->cell_count *
-                                             (sizeof(struct cell *) + sizeof(struct cell));
+    for (size_t i = 0; i < n; i++)
+        bytes += piece_bytes(&pieces[i]);
     return bytes;
 }
 
-struct blob *blob_new(struct cache *cache, const struct blob_parts *parts)
+/* ---- a version ---- */
+
+/* list: taken; its first parts->piece_count are the version's. */
+static struct blob *blob_make(struct cache *cache, const struct blob_parts *parts,
+                              struct piece_list *list, size_t content_bytes)
 {
     size_t bytes = sizeof(struct blob) + record_bytes(parts->record) + parts->name.len +
                    parts->body_etag.len + parts->unknown.len +
@@ -102,13 +159,22 @@ struct blob *blob_new(struct cache *cache, const struct blob_parts *parts)
             ids[i] = copy_span(&copier, parts->ids[i]);
         blob->ids = ids;
     }
+    blob->list = list;
+    blob->pieces = list ? list->at : NULL;
     blob->piece_count = parts->piece_count;
-    blob->pieces = xmalloc(parts->piece_count * sizeof(*blob->pieces));
-    if (parts->piece_count)
-        memcpy(blob->pieces, parts->pieces, parts->piece_count * sizeof(*blob->pieces));
-    blob->bytes = bytes + parts->piece_count * sizeof(*blob->pieces) + content_bytes(parts);
+    blob->row_first = parts->row_first;
+    blob->content_bytes = content_bytes;
+    blob->bytes = bytes + content_bytes;
     blob->hash = names_hash(cache, parts->container, parts->name);
     return blob;
+}
+
+struct blob *blob_new(struct cache *cache, const struct blob_parts *parts)
+{
+    size_t n = parts->piece_count;
+
+    return blob_make(cache, parts, n ? piece_list_new(parts->pieces, n, n) : NULL,
+                     pieces_bytes(parts->pieces, n));
 }
 
 /* A version that was only described anew has the body of the one before it. */
@@ -119,25 +185,48 @@ struct span blob_body_etag(const struct blob *blob)
     return etag.len ? etag : blob->body_etag;
 }
 
+static struct blob_parts parts_of(const struct blob *blob, const struct blob_record *record)
+{
+    return (struct blob_parts){
+        .container = blob->name.container,
+        .name = blob->name.blob,
+        .state = blob->state,
+        .record = record,
+        .manifest = blob->manifest,
+        .lineage = blob->lineage,
+        .located = blob->located,
+        .confirmed = blob->confirmed,
+        .body_etag = blob_body_etag(blob),
+        .piece_count = blob->piece_count,
+        .row_first = blob->row_first,
+        .ids = blob->ids,
+        .unknown = blob->unknown,
+    };
+}
+
 struct blob *blob_with_record(const struct blob *blob, const struct blob_record *record)
 {
-    for (size_t i = 0; i < blob->piece_count; i++)
-        object_ref(blob->pieces[i].object);
-    return blob_new(blob->cache, &(struct blob_parts){
-                                     .container = blob->name.container,
-                                     .name = blob->name.blob,
-                                     .state = blob->state,
-                                     .record = record,
-                                     .manifest = blob->manifest,
-                                     .lineage = blob->lineage,
-                                     .located = blob->located,
-                                     .confirmed = blob->confirmed,
-                                     .body_etag = blob_body_etag(blob),
-                                     .pieces = blob->pieces,
-                                     .piece_count = blob->piece_count,
-                                     .ids = blob->ids,
-                                     .unknown = blob->unknown,
-                                 });
+    struct blob_parts parts = parts_of(blob, record);
+
+    return blob_make(blob->cache, &parts, list_ref(blob->list), blob->content_bytes);
+}
+
+struct blob *blob_with_piece(const struct blob *blob, const struct blob_record *record,
+                             uint64_t manifest, const struct piece *piece)
+{
+    struct blob_parts parts = parts_of(blob, record);
+    struct piece_list *list = list_to_append(blob);
+
+    assert(!blob->located && !blob->ids);
+    list->at[list->count++] = *piece;
+    parts.piece_count++;
+    if (blob->piece_count - blob->row_first >= MANIFEST_ROW_PIECES)
+        parts.row_first = blob->piece_count;
+    if (!blob->manifest) {
+        parts.manifest = manifest;
+        parts.lineage = 0;
+    }
+    return blob_make(blob->cache, &parts, list, blob->content_bytes + piece_bytes(piece));
 }
 
 /* ---- from rows ---- */
@@ -145,6 +234,8 @@ struct blob *blob_with_record(const struct blob *blob, const struct blob_record 
 struct loading {
     struct piece *pieces;
     size_t count, room;
+    size_t row_first;
+    uint64_t left; /* bytes still wanted */
 };
 
 static void loading_done(struct loading *loading)
@@ -162,6 +253,7 @@ static void loading_add(struct loading *loading, struct object *object, uint64_t
         loading->pieces = xrealloc(loading->pieces, loading->room * sizeof(*loading->pieces));
     }
     loading->pieces[loading->count++] = (struct piece){object, offset, length};
+    loading->left -= MIN(loading->left, length);
 }
 
 static int load_manifest_row(struct cache *cache, struct span value, struct loading *loading)
@@ -169,14 +261,15 @@ static int load_manifest_row(struct cache *cache, struct span value, struct load
     struct manifest_piece piece;
     struct object *object;
     size_t cursor = 0;
-    int err;
+    int err = 0;
 
-    while ((err = manifest_row_next(value, &cursor, &piece)) > 0) {
+    loading->row_first = loading->count;
+    while (loading->left && (err = manifest_row_next(value, &cursor, &piece)) > 0) {
         if ((err = object_get(cache, piece.object, &object)) < 0)
             return err;
         loading_add(loading, object, piece.offset, piece.length);
     }
-    return err;
+    return MIN(err, 0);
 }
 
 static int load_manifest(struct cache *cache, const struct index_view *view, uint64_t manifest,
@@ -189,7 +282,7 @@ static int load_manifest(struct cache *cache, const struct index_view *view, uin
     key_manifest(&from, manifest, 0);
     key_manifest(&to, manifest + 1, 0);
     iter = index_iter_new(cache->index, view, FAM_MANIFESTS, row_span(&from), row_span(&to));
-    for (; !err && index_iter_valid(iter); index_iter_next(iter))
+    for (; !err && loading->left && index_iter_valid(iter); index_iter_next(iter))
         err = load_manifest_row(cache, index_iter_value(iter), loading);
     if (!err)
         err = index_iter_err(iter);
@@ -224,6 +317,8 @@ int blob_load(struct cache *cache, const struct index_view *view, uint64_t conta
     struct blob_row row;
     int err = blob_row_decode(value, &row, &space);
 
+    /* An append blob's manifest may have grown since the row was written. */
+    loading.left = !err && row.record.type == BLOB_APPEND ? row.record.length : UINT64_MAX;
     if (!err && row.located)
         err = load_located(cache, view, container, name, &row, &loading);
     else if (!err && row.manifest && view == INDEX_HOT)
@@ -246,6 +341,7 @@ int blob_load(struct cache *cache, const struct index_view *view, uint64_t conta
                                .body_etag = row.body_etag,
                                .pieces = loading.pieces,
                                .piece_count = loading.count,
+                               .row_first = loading.row_first,
                                .unknown = row.unknown,
                            });
     loading.count = 0; /* the references are the blob's */
@@ -269,7 +365,7 @@ static void locate(const struct blob *blob, struct blob_row *row)
     struct object *object = blob->pieces[0].object;
 
     row->object = object->id;
-    row->object_state = blob->body_etag.len ? OBJECT_CLEAN : blob_object_state(&blob->record);
+    row->object_state = blob_body_etag(blob).len ? OBJECT_CLEAN : blob_object_state(&blob->record);
     if (!object_placed(object, &row->extent))
         row->extent = (struct extent){.length = (uint32_t)blob->record.length};
 }
@@ -348,9 +444,7 @@ struct blob *blob_unref(struct blob *blob)
 {
     if (!blob || atomic_fetch_sub_explicit(&blob->refs, 1, memory_order_acq_rel) > 1)
         return NULL;
-    for (size_t i = 0; i < blob->piece_count; i++)
-        object_unref(blob->pieces[i].object);
-    free(blob->pieces);
+    list_unref(blob->list);
     free(blob);
     return NULL;
 }

@@ -64,8 +64,9 @@ static int read_ids(struct cache *cache, const struct blob *blob, struct committ
 static int committed_of(struct cache *cache, const struct blob *blob, struct committed *ret)
 {
     *ret = (struct committed){0};
-    if (!blob || blob->state != BLOB_LIVE || !blob->record.committed_blocks || !blob->piece_count)
-        return 0;
+    if (!blob || blob->state != BLOB_LIVE || !blob->record.committed_blocks || !blob->piece_count ||
+        blob->record.type == BLOB_APPEND)
+        return 0; /* what is appended has no ids, and a former version not all of the rows */
     ret->ids = xcalloc(blob->piece_count, sizeof(*ret->ids));
     if (!blob->ids)
         return read_ids(cache, blob, ret);

@@ -176,12 +176,18 @@ static int load_tables(struct cache *cache, char **why)
     if (!err)
         err = containers_open(cache);
     if (!err)
+        err = services_open(cache);
+    if (!err)
         err = doubts_open(cache);
     if (!err)
         err = stages_open(cache);
     if (!err)
         err = accounts_judge(cache, why);
-    return err ? err : uploads_open(cache);
+    if (!err)
+        err = uploads_open(cache);
+    if (!err)
+        leases_open(cache); /* the periods of leases begin when everything else is there */
+    return err;
 }
 
 /* What is durable, in memory; nothing runs yet and nothing was written to the devices. */
@@ -270,6 +276,8 @@ struct cache *cache_close(struct cache *cache)
     orders_close(cache);
     names_close(cache);
     containers_close(cache);
+    leases_close(cache);
+    services_close(cache);
     asks_close(cache);
     cache->content = content_close(cache->content);
     cache->index = index_close(cache->index);

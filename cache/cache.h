@@ -17,6 +17,7 @@
 #include "base/util.h"
 #include "base/worker.h"
 #include "cache/contract.h"
+#include "cache/service.h"
 
 struct cache;  /* the engine */
 struct blob;   /* one version as published: its record and content, refcounted, immutable */
@@ -41,6 +42,15 @@ struct name {
 enum blob_type { BLOB_BLOCK = 1, BLOB_APPEND, BLOB_PAGE };
 enum durability { DURABILITY_LOCAL = 1, DURABILITY_MIRRORED, DURABILITY_CLOUD };
 
+/* Of the service; stored, so never renumbered. NONE: never said, or one that is not here. */
+enum access_tier {
+    ACCESS_TIER_NONE,
+    ACCESS_TIER_HOT,
+    ACCESS_TIER_COOL,
+    ACCESS_TIER_COLD,
+    ACCESS_TIER_ARCHIVE
+};
+
 struct pair {
     struct span name, value;
 };
@@ -53,6 +63,16 @@ enum cloud_lease {
     CLOUD_LEASE_EXPIRED,
     CLOUD_LEASE_BREAKING,
     CLOUD_LEASE_BROKEN,
+};
+/* The lease of a blob or container as it is stored; what it is now is lease.h's of blobapi to say,
+ * by when its period began (cache_lease_began). All zeros: none. */
+enum lease_kind { LEASE_KIND_NONE, LEASE_KIND_HELD, LEASE_KIND_BREAKING, LEASE_KIND_BROKEN };
+#define LEASE_INFINITE UINT64_MAX
+struct lease {
+    enum lease_kind kind; /* stored, so never renumbered */
+    unsigned char id[16]; /* the GUID its holder proves it by */
+    uint64_t period_ns;   /* held: its duration, or LEASE_INFINITE; breaking: until it is broken */
+    uint64_t serial;      /* names this period in memory; never reused. 0: tx_lease gives one */
 };
 
 /* What a HEAD or a list row needs. Spans are borrowed from whoever gives the record. */
@@ -68,8 +88,13 @@ struct blob_record {
     bool has_crc64;
     const struct pair *metadata; /* names as sent, in the order sent */
     unsigned metadata_count;
-    uint32_t committed_blocks; /* rows of Get Block List; 0 after Put Blob */
-    uint32_t contract;         /* contract id it was acknowledged under */
+    struct span tags;      /* cache/tags.h; empty: none, or not known */
+    uint32_t tags_unknown; /* so many has the cloud, whose text is not known here; 0: all known */
+    enum access_tier access_tier, rehydrating; /* rehydrating: what an archived one becomes */
+    bool access_tier_inferred;                 /* the account's, as the cloud said */
+    int64_t access_tier_changed_ns;            /* 0: never set */
+    uint32_t committed_blocks;                 /* rows of Get Block List; 0 after Put Blob */
+    uint32_t contract;                         /* contract id it was acknowledged under */
     enum durability durability;
     bool sole;              /* no copy will ever exist elsewhere (write = local) */
     struct span cloud_etag; /* quoted text as the cloud gave it; empty: not in the cloud yet */
@@ -78,10 +103,24 @@ struct blob_record {
     /* The copy that made it, until its content or its headers are written again; empty, 0: none. */
     struct span copy_id, copy_source; /* the source's URL without its query */
     int64_t copied_ns;
+    struct lease lease; /* granted here; a new version has the one its writer gives it */
+    bool sealed;        /* an append blob that takes no more */
+    uint64_t snapshot;  /* of a snapshot: its time, in ISO8601_TICK_NS since 1970; else 0 */
+    struct {            /* of the name's own version, the cache's to say */
+        uint32_t count;
+        uint64_t since; /* the oldest one's time or less: older rows are garbage of a former blob */
+        bool share;     /* the newest one has the content of this version */
+    } snapshots;
     enum cloud_lease cloud_lease;
 };
 /* Local ETags live where Azure mints none: 0x1 and 15 hex digits (Azure: 0x8D...). */
 #define ETAG_FMT "\"0x%016" PRIX64 "\""
+
+/* A stored access policy of a container, as it is shown; empty: not given. */
+struct access_policy {
+    struct span id, start, expiry, permission;
+};
+#define ACCESS_POLICIES_MAX 5
 
 struct container_record {
     uint64_t id;
@@ -94,6 +133,9 @@ struct container_record {
     struct span public_access; /* "", "container" or "blob" */
     bool in_cloud;             /* the cloud has it, or it was learned from there */
     int64_t checked_ns;
+    struct lease lease; /* granted here */
+    const struct access_policy *policies;
+    unsigned policy_count; /* up to ACCESS_POLICIES_MAX */
     enum cloud_lease cloud_lease;
 };
 
@@ -134,6 +176,18 @@ void cache_detach_loop(struct cache *cache, struct loop *loop);
 int cache_check(const struct cache_conf *conf, void (*report)(void *arg, const char *line),
                 void *arg) must_check;
 
+/* ---- what accounts have set for their service ---- */
+
+/* Any thread, no I/O: a reference, valid until service_unref; NULL: nothing was ever set. */
+struct service;
+struct service *cache_service(struct cache *cache, const struct account *account);
+const struct service_record *service_record(const struct service *service);
+struct service *service_unref(struct service *service);
+/* Durable, then done. -ESTALE: `from`, which the caller has made the record of, is not the newest
+ * any more: make it anew. Any thread. */
+void cache_put_service(struct cache *cache, const struct account *account, struct service *from,
+                       const struct service_record *record, struct completion *done);
+
 /* ---- containers: all described in memory ---- */
 
 /* Any thread, no I/O. 0, -ENOENT certainly absent, -ENODATA not known here: ask the cloud. The
@@ -155,7 +209,8 @@ int cache_containers(struct cache *cache, uint32_t account, struct span prefix, 
 
 /* Memory, no I/O, any thread. NULL: use cache_lookup. Known absence also gives NULL. */
 struct blob *cache_lookup_hot(struct cache *cache, const struct name *name);
-/* 0; -ENOENT certainly absent (tombstone too); -ENODATA not known here: upstream_open. */
+/* 0; -ENOENT certainly absent (tombstone too); -ENODATA not known here: upstream_open; -EINVAL: a
+ * snapshot that is no time. */
 void cache_lookup(struct cache *cache, const struct name *name, struct blob **ret,
                   struct completion *done);
 const struct blob_record *blob_record(const struct blob *blob);
@@ -239,7 +294,7 @@ struct block_ref {
     enum block_source source;
     struct span id; /* decoded, 1..64 bytes */
 };
-#define BLOCKS_COMMITTED_MAX 50000
+#define BLOCKS_COMMITTED_MAX 50000 /* of an append blob too */
 #define BLOCKS_STAGED_MAX    100000
 /* Block list -> pieces (ret has n places; a reference each). -ENOENT: entry *bad. -ENODATA: some
  * are committed blocks whose bytes are not all here. Those have no object and are `length` bytes of
@@ -258,16 +313,52 @@ void tx_put(struct tx *tx, struct blob_record *record, const struct piece *piece
  * source, begin again. Blocks on a worker; the record is the tx's until done. */
 void tx_copy(struct tx *tx, struct blob_record *record, struct blob *source,
              struct completion *done);
+/* Puts the version that has the piece (not empty) behind what the current one has: an append blob
+ * whose bytes are all this box's. Sets the record as tx_put does, its length and committed_blocks
+ * too; takes the piece's reference. Costs the same however long the blob is: one manifest row of
+ * at most 512 pieces. */
+void tx_append(struct tx *tx, struct blob_record *record, const struct piece *piece);
 bool blob_is_shared(const struct blob *blob); /* its content can be copied by reference */
 /* After a tx_put of the source's bytes: what the cloud has of the source is deleted or overwritten
  * there after this version has arrived (tx_copy says so itself). */
 void tx_copied(struct tx *tx, const struct blob *source);
 /* New properties or metadata, same content. */
 void tx_describe(struct tx *tx, struct blob_record *record);
-void tx_delete(struct tx *tx); /* tombstone until the cloud has confirmed; staged blocks go too */
+/* The same version: ETag, times and all but the record's tags and access tier stay as they are. */
+void tx_amend(struct tx *tx, const struct blob_record *record);
+/* Tombstone until the cloud has confirmed; staged blocks go too, and all snapshots. */
+void tx_delete(struct tx *tx);
+
+/* Snapshots: read-only versions of a name beside its own, under the time they were taken at, which
+ * rises and is never given out twice. They share content with the version they were taken of, but
+ * for bodies located by their record: those are copied. The name's own version stays what it is,
+ * its ETag too. They go with the name, one by one, or all at once. */
+bool blob_is_copied(const struct blob *blob); /* a snapshot of it needs its bytes anew */
+struct snapshot_spec {
+    const struct pair *metadata; /* NULL: the version's own, and its ETag and time */
+    unsigned metadata_count;
+    const struct blob *copied; /* blob_is_copied: the version whose bytes `copy` holds */
+    struct piece copy;         /* its reference is taken if the current version is copied */
+};
+struct snapshot_made {
+    uint64_t snapshot, etag;
+    int64_t modified_ns;
+};
+/* Of the current version. -ESTALE: that one's bytes were not copied: roll back, begin again. */
+int tx_snapshot(struct tx *tx, const struct snapshot_spec *spec,
+                struct snapshot_made *ret) must_check;
+/* For its deletion: when all that was ordered before is durable. -ENOENT. The reference is the
+ * tx's. On a worker. */
+void tx_find_snapshot(struct tx *tx, uint64_t snapshot, struct blob **ret, struct completion *done);
+void tx_delete_snapshot(struct tx *tx);  /* the one that was found */
+void tx_delete_snapshots(struct tx *tx); /* all; the name's own version stays */
+
 void tx_put_container(struct tx *tx,
                       struct container_record *record); /* fills in id (when 0), etag, time */
 void tx_delete_container(struct tx *tx);                /* one row, whatever is in it */
+/* Another lease of the same version or container: ETag, times and content stay, the cloud hears
+ * nothing. There is a version. serial 0: a new period, which begins now. */
+void tx_lease(struct tx *tx, struct lease *lease);
 
 enum upload_kind { /* one per operation of the dialect; stored, so never renumbered */
                    UPLOAD_CONTENT = 1, /* the whole version: Put Blob or blocks + Put Block List */
@@ -304,6 +395,12 @@ void cache_commit(struct tx *tx, struct completion *done);
 /* Consumes. A refusal that rests on a queued change: done when that change is durable (or failed).
  */
 void cache_rollback(struct tx *tx, struct completion *done);
+
+/* When the lease's period began, monotonic: when it was granted or renewed last. Both are known in
+ * memory only: after a start each begins anew, with the start. Any thread. */
+uint64_t cache_lease_began(struct cache *cache, const struct lease *lease);
+/* A renewal: its period begins anew. For who has the turn of its name; not made durable. */
+void cache_lease_renew(struct cache *cache, const struct lease *lease);
 
 /* Put Block: durable, no name order, last one wins. Takes the reference. -EINVAL: id length differs
  * from the staged ones; -E2BIG: BLOCKS_STAGED_MAX; -EEXIST: blob of another type; -ENOENT container
@@ -351,15 +448,17 @@ void cache_learn_containers_end(struct cache *cache, uint32_t account, const str
 struct list_query {
     uint64_t container;
     struct span prefix, delimiter; /* delimiter empty: flat */
-    struct span from;              /* first name or prefix that may appear (inclusive) */
-    unsigned max;                  /* rows, prefixes counted as one each */
-    bool uncommitted;              /* blobs that only have staged blocks too */
-    bool offline;                  /* give what is known, however old */
+    struct span from; /* first name or prefix that may appear (inclusive), or a row's place */
+    unsigned max;     /* rows, prefixes counted as one each */
+    bool uncommitted; /* blobs that only have staged blocks too */
+    bool snapshots;   /* theirs before each name; not with a delimiter */
+    bool offline;     /* give what is known, however old */
 };
 struct list_row {
     struct span name;                 /* or the prefix */
     const struct blob_record *record; /* NULL: a prefix */
     bool uncommitted;
+    struct span place; /* as list_query.from: a listing that begins with this row */
 };
 /* What must be asked of the cloud before a listing can go on. */
 struct list_gap {

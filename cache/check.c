@@ -11,6 +11,7 @@
 #include "base/bytes.h"
 #include "cache/content.h"
 #include "cache/names.h"
+#include "cache/snapshots.h"
 #include "cache/uploads.h"
 
 struct check {
@@ -216,7 +217,10 @@ static int check_located(struct check *c, uint64_t container, struct span name,
     return 0;
 }
 
-static int check_version(struct check *c, uint64_t container, struct span name, struct span value)
+/* former: not the name's any more, so its manifest may have grown since if it is an append blob's.
+ */
+static int check_version(struct check *c, uint64_t container, struct span name, struct span value,
+                         bool former)
 {
     _cleanup_(row_space_done) struct row_space space = {0};
     struct blob_row row;
@@ -232,7 +236,8 @@ static int check_version(struct check *c, uint64_t container, struct span name, 
     if (row.located)
         return check_located(c, container, name, &row);
     err = check_manifest(c, row.manifest, &length);
-    if (!err && length != row.record.length)
+    if (!err && length != row.record.length &&
+        !(former && row.record.type == BLOB_APPEND && length > row.record.length))
         find(c, "blob %" PRIu64 "/%.*s: %" PRIu64 " bytes of content, the record says %" PRIu64,
              NAME_ARGS(container, name), length, row.record.length);
     return err;
@@ -248,6 +253,132 @@ static bool container_gone(struct check *c, uint64_t id)
     return false;
 }
 
+/* ---- snapshots ---- */
+
+static bool same_place(const struct location *a, const struct location *b)
+{
+    return a->device == b->device && a->slab == b->slab && a->generation == b->generation &&
+           a->offset == b->offset;
+}
+
+static int get_record(struct check *c, uint64_t container, struct span name,
+                      struct row_space *space, struct blob_row *ret)
+{
+    _cleanup_(row_bytes_done) struct row_bytes key = {0};
+    struct index_value value;
+    int err;
+
+    *ret = (struct blob_row){0};
+    key_blob(&key, container, name);
+    err = index_get(c->cache->index, NULL, FAM_BLOBS, row_span(&key), &value);
+    if (err)
+        return err == -ENOENT ? 0 : err;
+    (void)!blob_row_decode(value.bytes, ret, space); /* said elsewhere */
+    index_value_done(&value);
+    return 0;
+}
+
+/* The reaper has it on its list: all up to a time that is not before its own. 1, 0 or -errno. */
+static int reaped_later(struct check *c, uint64_t container, struct span name, uint64_t number)
+{
+    _cleanup_(row_bytes_done) struct row_bytes from = {0}, to = {0}, version = {0};
+    bool any;
+
+    for (unsigned i = 0; i < 2; i++) {
+        struct row_bytes *key = i ? &to : &from;
+
+        key_version(&version, container, name, i ? VERSION_ETAGS : number);
+        row_add(key, &(char){META_DROP_SNAPSHOTS}, 1);
+        row_add(key, version.base, version.used);
+    }
+    struct index_iter *iter =
+        index_iter_new(c->cache->index, NULL, FAM_META, row_span(&from), row_span(&to));
+    int err;
+
+    any = index_iter_valid(iter);
+    err = index_iter_err(iter);
+    index_iter_free(iter);
+    return err ? err : any;
+}
+
+static int check_snapshot(struct check *c, uint64_t container, struct span name, uint64_t number,
+                          struct span value)
+{
+    _cleanup_(row_space_done) struct row_space space = {0};
+    struct blob_row base;
+    int err = get_record(c, container, name, &space, &base), later;
+
+    if (err)
+        return err;
+    if (base.state == BLOB_LIVE && snapshot_counts(&base.record, number))
+        return check_version(c, container, name, value, true);
+    later = reaped_later(c, container, name, number);
+    if (later == 0)
+        find(c, "snapshot %" PRIu64 " of %" PRIu64 "/%.*s: nothing counts it", number,
+             NAME_ARGS(container, name));
+    return MIN(later, 0);
+}
+
+/* What the name's row says of its snapshots against their rows. */
+static int check_snapshots(struct check *c, uint64_t container, struct span name,
+                           const struct blob_row *base)
+{
+    _cleanup_(row_bytes_done) struct row_bytes from = {0}, to = {0};
+    _cleanup_(row_space_done) struct row_space space = {0};
+    struct index_iter *iter;
+    struct blob_row row = {0};
+    unsigned count = 0;
+    int err;
+
+    key_version(&from, container, name, base->record.snapshots.since);
+    key_version(&to, container, name, VERSION_ETAGS);
+    iter = index_iter_new(c->cache->index, NULL, FAM_VERSIONS, row_span(&from), row_span(&to));
+    for (; index_iter_valid(iter); index_iter_next(iter), count++)
+        (void)!blob_row_decode(index_iter_value(iter), &row, &space); /* said elsewhere */
+    err = index_iter_err(iter);
+    index_iter_free(iter);
+    if (!err && count != base->record.snapshots.count)
+        find(c, "blob %" PRIu64 "/%.*s: %u snapshots, its row says %" PRIu32,
+             NAME_ARGS(container, name), count, base->record.snapshots.count);
+    if (!err && base->record.snapshots.share != (row.manifest && row.manifest == base->manifest))
+        find(c, "blob %" PRIu64 "/%.*s: its row is wrong on whether a snapshot has its content",
+             NAME_ARGS(container, name));
+    return err;
+}
+
+/* A located body of a snapshot. 1: it lies there. */
+static int snapshot_lies_at(struct check *c, const struct space_row *at)
+{
+    _cleanup_(row_bytes_done) struct row_bytes from = {0}, to = {0};
+    _cleanup_(row_space_done) struct row_space space = {0};
+    struct index_iter *iter;
+    struct blob_row row;
+    int err, found = 0;
+
+    key_version(&from, at->container, at->blob, 0);
+    key_version(&to, at->container, at->blob, VERSION_ETAGS);
+    iter = index_iter_new(c->cache->index, NULL, FAM_VERSIONS, row_span(&from), row_span(&to));
+    for (; !found && index_iter_valid(iter); index_iter_next(iter))
+        found = blob_row_decode(index_iter_value(iter), &row, &space) == 0 && row.located &&
+                same_place(&row.extent.at, &at->at);
+    err = index_iter_err(iter);
+    index_iter_free(iter);
+    return err ? err : found;
+}
+
+static int check_name(struct check *c, uint64_t container, struct span name, struct span value)
+{
+    _cleanup_(row_space_done) struct row_space space = {0};
+    struct blob_row row;
+    int err = check_version(c, container, name, value, false);
+
+    if (err || blob_row_decode(value, &row, &space) < 0)
+        return err;
+    return row.record.snapshots.count || row.record.snapshots.share
+               ? check_snapshots(c, container, name, &row)
+               : 0;
+}
+
 static int check_blob_row(struct check *c, struct span key, struct span value)
 {
     uint64_t container;
@@ -255,21 +386,22 @@ static int check_blob_row(struct check *c, struct span key, struct span value)
 
     if (key_blob_decode(key, &container, &name) < 0)
         return 0; /* the family's own first key */
-    return container_gone(c, container) ? 0 : check_version(c, container, name, value);
+    return container_gone(c, container) ? 0 : check_name(c, container, name, value);
 }
 
 static int check_version_row(struct check *c, struct span key, struct span value)
 {
-    uint64_t container;
+    uint64_t container, number;
     struct span name;
 
-    if (key_blob_decode(key, &container, &name) < 0 || name.len < 9 || container_gone(c, container))
+    if (key_version_decode(key, &container, &name, &number) < 0 || container_gone(c, container))
         return 0;
-    name.len -= 9; /* 0, etag */
-    if (!uploads_need_version(c->cache, container, name, be64_get(name.base + name.len + 1)))
+    if (number < VERSION_ETAGS)
+        return check_snapshot(c, container, name, number, value);
+    if (!uploads_need_version(c->cache, container, name, number))
         find(c, "version of %" PRIu64 "/%.*s: nothing is to be done with it",
              NAME_ARGS(container, name));
-    return check_version(c, container, name, value);
+    return check_version(c, container, name, value, true);
 }
 
 static int check_upload_row(struct check *c, struct span key, struct span value)
@@ -405,12 +537,6 @@ static int check_object_row(struct check *c, struct span key, struct span value)
     return 0;
 }
 
-static bool same_place(const struct location *a, const struct location *b)
-{
-    return a->device == b->device && a->slab == b->slab && a->generation == b->generation &&
-           a->offset == b->offset;
-}
-
 static int check_record_slot(struct check *c, const struct space_row *row)
 {
     _cleanup_(row_bytes_done) struct row_bytes key = {0};
@@ -429,6 +555,9 @@ static int check_record_slot(struct check *c, const struct space_row *row)
         return err;
     if (blob.located && same_place(&blob.extent.at, &row->at))
         return 0;
+    err = snapshot_lies_at(c, row);
+    if (err)
+        return MIN(err, 0);
     if (!uploads_have(c->cache, row->container, row->blob) && !container_gone(c, row->container))
         find(c, "slot %u/%" PRIu32 "/%" PRIu32 ": its blob lies elsewhere", row->at.device,
              row->at.slab, row->at.offset);

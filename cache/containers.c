@@ -51,19 +51,35 @@ static struct span copy_span(char **at, struct span s)
     return copy;
 }
 
+static size_t policy_bytes(const struct access_policy *policy)
+{
+    return policy->id.len + policy->start.len + policy->expiry.len + policy->permission.len;
+}
+
+static size_t texts_bytes(const struct container_record *record)
+{
+    size_t bytes = record->name.len + record->public_access.len;
+
+    for (unsigned i = 0; i < record->metadata_count; i++)
+        bytes += record->metadata[i].name.len + record->metadata[i].value.len;
+    for (unsigned i = 0; i < record->policy_count; i++)
+        bytes += policy_bytes(&record->policies[i]);
+    return bytes;
+}
+
 struct container *container_new(struct cache *cache, const struct container_record *record,
                                 bool tombstone, struct span unknown)
 {
     struct container *container = xcalloc(1, sizeof(*container));
-    size_t bytes = record->name.len + record->public_access.len + unknown.len +
-                   record->metadata_count * sizeof(struct pair);
+    size_t arrays = record->metadata_count * sizeof(struct pair) +
+                    record->policy_count * sizeof(struct access_policy);
     struct pair *pairs;
+    struct access_policy *policies;
     char *at;
 
-    for (unsigned i = 0; i < record->metadata_count; i++)
-        bytes += record->metadata[i].name.len + record->metadata[i].value.len;
-    container->memory = pairs = xmalloc(bytes);
-    at = (char *)(pairs + record->metadata_count);
+    container->memory = pairs = xmalloc(arrays + texts_bytes(record) + unknown.len);
+    policies = (struct access_policy *)(pairs + record->metadata_count);
+    at = (char *)(policies + record->policy_count);
     container->refs = 1;
     container->cache = cache;
     container->tombstone = tombstone;
@@ -75,7 +91,15 @@ struct container *container_new(struct cache *cache, const struct container_reco
         pairs[i].name = copy_span(&at, record->metadata[i].name);
         pairs[i].value = copy_span(&at, record->metadata[i].value);
     }
+    for (unsigned i = 0; i < record->policy_count; i++) {
+        const struct access_policy *from = &record->policies[i];
+
+        policies[i] =
+            (struct access_policy){copy_span(&at, from->id), copy_span(&at, from->start),
+                                   copy_span(&at, from->expiry), copy_span(&at, from->permission)};
+    }
     container->record.metadata = pairs;
+    container->record.policies = policies;
     return container;
 }
 

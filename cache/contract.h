@@ -47,6 +47,7 @@ struct account {
     struct span key[2];         /* decoded; key[1] empty when there is one only */
     const struct span *aliases; /* host names, lower-case, without port */
     unsigned alias_count;
+    bool public_access;               /* its containers may be made public */
     const struct contract *contracts; /* first match wins; never empty: the last one matches all */
     unsigned contract_count;
     struct {                  /* the cloud behind it; endpoint empty: a local account */

@@ -67,6 +67,12 @@ void add_varint(struct row_bytes *bytes, uint64_t v)
     row_add(bytes, at, varint_put(at, v));
 }
 
+void add_counted(struct row_bytes *row, struct span value)
+{
+    add_varint(row, value.len);
+    row_add(row, value.base, value.len);
+}
+
 int take_long_varint(struct span *rest, uint64_t *ret)
 {
     uint64_t v = 0;
@@ -157,6 +163,40 @@ void field_metadata(struct row_bytes *row, const struct pair *pairs, unsigned co
         row_add(&body, pairs[i].value.base, pairs[i].value.len);
     }
     field_span(row, TAG_METADATA, row_span(&body));
+}
+
+void field_lease(struct row_bytes *row, enum tag first, const struct lease *lease)
+{
+    if (lease->kind == LEASE_KIND_NONE)
+        return;
+    field_u64(row, first, lease->kind);
+    field(row, first + 1, span_from((const char *)lease->id, sizeof(lease->id)));
+    field_time(row, first + 2, (int64_t)lease->period_ns);
+    field_time(row, first + 3, (int64_t)lease->serial);
+}
+
+int as_lease(unsigned which, struct span value, struct lease *ret)
+{
+    uint32_t kind;
+
+    switch (which) {
+    case 0:
+        if (as_u32(value, &kind) < 0 || kind > LEASE_KIND_BROKEN)
+            return -EBADMSG;
+        ret->kind = kind;
+        return 0;
+    case 1:
+        if (value.len != sizeof(ret->id))
+            return -EBADMSG;
+        memcpy(ret->id, value.base, value.len);
+        return 0;
+    case 2:
+        return as_fixed(value, &ret->period_ns);
+    case 3:
+        return as_fixed(value, &ret->serial);
+    default:
+        return -ENOENT;
+    }
 }
 
 int as_metadata(struct span value, struct row_space *space, const struct pair **ret,

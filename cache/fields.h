@@ -59,10 +59,30 @@ enum tag {
     TAG_COPY_SOURCE,
     TAG_COPIED,
     TAG_REMOVES,
+    TAG_BLOB_TAGS = 100,
+    TAG_TAGS_UNKNOWN,
+    TAG_ACCESS_TIER = 105,
+    TAG_ACCESS_TIER_INFERRED,
+    TAG_ACCESS_TIER_CHANGED,
+    TAG_REHYDRATING,
+    TAG_LEASE = 110, /* four in a row: field_lease */
+    TAG_SNAPSHOT = 120,
+    TAG_SNAPSHOTS,
+    TAG_SNAPSHOTS_SINCE,
+    TAG_SNAPSHOTS_SHARE,
+    TAG_SEALED = 140,
+    TAG_POLICIES = 160,
+    TAG_CONTAINER_LEASE = 165,
+    TAG_SERVICE_VERSION = 170,
+    TAG_SERVICE_ANALYTICS,
+    TAG_SERVICE_CORS,
+    TAG_SERVICE_DELETE_RETENTION,
+    TAG_SERVICE_WEBSITE,
     TAG_CLOUD_LEASE = 175,
     TAG_DOUBT_ACCOUNT,
     TAG_DOUBT_SINCE,
 };
+#define LEASE_TAGS 4
 
 /* ---- writing ---- */
 void add_u8(struct row_bytes *bytes, uint8_t v);
@@ -73,7 +93,10 @@ void field_span(struct row_bytes *row, enum tag tag, struct span value); /* empt
 void field_u64(struct row_bytes *row, enum tag tag, uint64_t v);         /* 0: absent */
 void field_time(struct row_bytes *row, enum tag tag, int64_t ns);        /* 0: absent */
 void field_fixed(struct row_bytes *row, enum tag tag, uint64_t v);       /* present even when 0 */
+void add_counted(struct row_bytes *row, struct span value);
 void field_metadata(struct row_bytes *row, const struct pair *pairs, unsigned count);
+/* Kind, id, period, serial under first and the three tags behind it; none: absent. */
+void field_lease(struct row_bytes *row, enum tag first, const struct lease *lease);
 
 /* ---- reading: each takes from the front of rest or reads a whole value; 0 or -EBADMSG. Inline: a
  * page of a list decodes 5 000 rows of a dozen fields ---- */
@@ -154,6 +177,7 @@ static inline must_check int as_bool(struct span value, bool *ret)
     return value.len == 1 ? 0 : -EBADMSG;
 }
 
+int as_lease(unsigned which, struct span value, struct lease *ret) must_check; /* tag - first */
 int as_metadata(struct span value, struct row_space *space, const struct pair **ret,
                 unsigned *ret_count) must_check;
 

@@ -24,6 +24,7 @@ struct names;      /* names.c */
 struct orders;     /* order.c */
 struct containers; /* containers.c */
 struct stages;     /* stage.c */
+struct services;   /* services.c */
 struct asks;       /* ask.c */
 struct uploads;    /* uploads.c */
 struct doubts;     /* doubt.c */
@@ -38,7 +39,9 @@ struct cache {
     struct names *names;
     struct orders *orders;
     struct containers *containers;
+    struct leases *leases;
     struct stages *stages;
+    struct services *services;
     struct asks *asks;
     struct uploads *uploads;
     struct doubts *doubts;
@@ -74,9 +77,12 @@ struct blob {
     struct blob_record record; /* spans owned */
     uint64_t manifest;         /* names the content; 0: empty, or never opened */
     uint64_t lineage;          /* of a copy: the manifest it comes from in the end; else 0 */
-    struct piece *pieces;      /* resident list; a reference each */
+    struct piece_list *list;   /* a reference; NULL: no pieces */
+    struct piece *pieces;      /* the list's first ones */
     size_t piece_count;
-    uint8_t state; /* enum blob_state */
+    size_t row_first;     /* of an append blob: the first piece of its manifest's last row */
+    size_t content_bytes; /* of memory, its objects */
+    uint8_t state;        /* enum blob_state */
     bool located, confirmed;
     struct span
         body_etag;       /* the cloud's of this content, if the record has none: described since */
@@ -88,6 +94,10 @@ struct blob {
     struct blob *hash_next, *ring_next, *ring_prev; /* the shard's */
     _Atomic bool used;                              /* since the shard's hand last passed */
 };
+
+/* leases.c */
+void leases_open(struct cache *cache);
+void leases_close(struct cache *cache);
 
 /* content: opened before replay ends, told of every slot in use at start */
 int content_open(struct cache *cache, struct content **ret) must_check;

@@ -125,6 +125,26 @@ static void learn_absent(struct learn *l)
 
 /* ---- the same version: checked again ---- */
 
+/* What changes in the cloud without a new ETag. The cloud says how many tags there are, not which:
+ * those known here may have been replaced by as many others. True: it is another than before. */
+static bool amend(struct blob_record *record, const struct blob_record *cloud)
+{
+    bool told = record->tags_unknown == cloud->tags_unknown && !record->tags.len &&
+                record->access_tier == cloud->access_tier &&
+                record->access_tier_inferred == cloud->access_tier_inferred &&
+                record->rehydrating == cloud->rehydrating &&
+                record->cloud_lease == cloud->cloud_lease;
+
+    record->tags = (struct span){NULL, 0};
+    record->tags_unknown = cloud->tags_unknown;
+    record->access_tier = cloud->access_tier;
+    record->access_tier_inferred = cloud->access_tier_inferred;
+    record->access_tier_changed_ns = cloud->access_tier_changed_ns;
+    record->rehydrating = cloud->rehydrating;
+    record->cloud_lease = cloud->cloud_lease;
+    return !told;
+}
+
 static void write_fresh(struct learn *l, uint64_t etag)
 {
     _cleanup_(row_bytes_done) struct row_bytes key = {0}, value = {0};
@@ -140,12 +160,13 @@ static void learn_same(struct learn *l)
 {
     struct blob *current = l->tx->current;
     struct blob_record record = current->record;
+    bool amended;
 
     record.checked_ns = MAX(record.checked_ns, l->asked.wall_ns);
-    record.cloud_lease = l->cloud->record.cloud_lease; /* no part of the version */
+    amended = amend(&record, &l->cloud->record);
     if (current->state == BLOB_CLOUD)
         return commit(l, tx_cloud_blob(l->tx, &record));
-    if (record.cloud_lease != current->record.cloud_lease)
+    if (amended)
         return commit(l, blob_with_record(current, &record));
     l->blob = blob_with_record(current, &record);
     names_publish(l->cache, l->blob);
@@ -172,6 +193,9 @@ void learn_local_name(struct cache *cache, const struct contract *contract, int6
 static void learn_other(struct learn *l)
 {
     struct blob_record record = l->cloud->record;
+
+    if (blob_is_there(l->tx->current))
+        record.lease = l->tx->current->record.lease; /* of the name, whoever writes to it */
 
     learn_local_name(l->cache, cache_contract(l->cache, l->container, l->name), l->asked.wall_ns,
                      &record);

@@ -220,6 +220,8 @@ static int add_row(struct compare *c, const struct blob *row, const struct blob_
     if (!contract || contract->write == WRITE_LOCAL)
         return 0; /* a name of that kind is never the cloud's */
     learn_local_name(page->cache, contract, page->asked.wall_ns, &new.record);
+    if (old && old->state != BLOB_TOMBSTONE)
+        new.record.lease = old->record.lease; /* of the name, whoever writes to it */
     blob_row_encode(&value, &new);
     return add_action(c, row->name.blob, row_span(&value), &new, old);
 }

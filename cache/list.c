@@ -3,22 +3,29 @@
  *
  * Three sources in name order, each showing its next entry: rows of FAM_BLOBS (tombstones skipped),
  * stubs of FAM_KNOWN, staged names. With a delimiter an entry that has it behind the prefix stands
- * for its common prefix, and every source skips to behind that: one seek per result row. What the
- * cloud may have is given only as far as listing knowledge reaches (L1); from there on the caller
- * asks the cloud. */
+ * for its common prefix, and every source skips to behind that: one seek per result row. Snapshots
+ * of a name stand before it, if asked for: those its row counts. What the cloud may have is given
+ * only as far as listing knowledge reaches (L1); from there on the caller asks the cloud. */
 #include "cache/known.h"
 #include "cache/names.h"
 #include "cache/stage.h"
 #include "cache/metrics.h"
+
+#include "base/bytes.h"
 
 struct lister {
     struct cache *cache;
     const struct list_query *query;
     struct index_view *view;
     struct index_iter *blobs, *stubs; /* stubs NULL: none wanted */
+    struct index_iter *snapshots;     /* opened at the first name that has some */
+    struct span resume;               /* the name from whose middle the listing goes on */
+    uint64_t resume_at;               /* its snapshots before that time were given */
     struct row_space space;
     struct blob_row row; /* of the entry `blobs` stands at */
-    struct span *staged; /* names, owned */
+    struct row_space snapshot_space;
+    struct blob_row snapshot; /* and `snapshots` */
+    struct span *staged;      /* names, owned */
     size_t staged_count, staged_at;
     struct row_bytes key;  /* scratch */
     struct row_bytes skip; /* where the last common prefix that was passed ends */
@@ -133,17 +140,127 @@ static void pass(struct lister *l, const struct candidate *c)
         index_iter_next(l->stubs);
 }
 
+/* ---- snapshots of a name, before it in time order ---- */
+
+static struct span span_dup(struct span s)
+{
+    char *copy = xmalloc(s.len + 1);
+
+    if (s.len)
+        memcpy(copy, s.base, s.len);
+    return span_from(copy, s.len);
+}
+
+static bool shows_snapshots(const struct lister *l, const struct candidate *c)
+{
+    return l->query->snapshots && c->source == FROM_BLOBS && !c->prefix.base &&
+           l->row.record.snapshots.count;
+}
+
+/* A row's place is its name, or within a name that has snapshots the key its row would have. */
+static struct span place_of(struct lister *l, struct span name, uint64_t number)
+{
+    key_version(&l->key, l->query->container, name, number);
+    return span_skip(row_span(&l->key), sizeof(uint64_t));
+}
+
+static struct span split_place(struct span place, struct lister *l)
+{
+    const char *end = place.len ? memchr(place.base, 0, place.len) : NULL;
+    struct span name = end ? span_from(place.base, (size_t)(end - place.base)) : place;
+
+    if (!end || place.len != name.len + VERSION_TAIL_BYTES)
+        return name;
+    l->resume = name;
+    l->resume_at = be64_get(end + 1);
+    return name;
+}
+
+static uint64_t snapshots_from(const struct lister *l, struct span name)
+{
+    uint64_t since = l->row.record.snapshots.since;
+
+    return span_eq(name, l->resume) ? MAX(since, l->resume_at) : since;
+}
+
+static void seek_snapshot(struct lister *l, struct span name, uint64_t number)
+{
+    _cleanup_(row_bytes_done) struct row_bytes end = {0};
+
+    key_version(&l->key, l->query->container, name, number);
+    if (l->snapshots)
+        return index_iter_seek(l->snapshots, row_span(&l->key));
+    key_blob(&end, l->query->container + 1, SPAN(""));
+    l->snapshots =
+        index_iter_new(l->cache->index, l->view, FAM_VERSIONS, row_span(&l->key), row_span(&end));
+}
+
+/* 1: *number and l->snapshot are the next one of that name. */
+static int next_snapshot(struct lister *l, struct span name, uint64_t *number)
+{
+    uint64_t container;
+    struct span of;
+
+    if (!index_iter_valid(l->snapshots))
+        return index_iter_err(l->snapshots);
+    if (key_version_decode(index_iter_key(l->snapshots), &container, &of, number) < 0)
+        return -EIO;
+    if (!span_eq(of, name) || *number >= VERSION_ETAGS)
+        return 0;
+    if (blob_row_decode(index_iter_value(l->snapshots), &l->snapshot, &l->snapshot_space) < 0)
+        return -EIO;
+    return 1;
+}
+
+static bool page_ends(struct lister *l, struct span name, uint64_t number, struct list_end *ret)
+{
+    if (l->rows < l->query->max)
+        return false;
+    ret->next = span_dup(place_of(l, name, number));
+    return true;
+}
+
+/* 0, also when the page ends among them: ret->next is set. Else row's own result, or -errno. */
+static int give_snapshots(struct lister *l, const struct candidate *c,
+                          int (*row)(void *arg, const struct list_row *row), void *arg,
+                          struct list_end *ret)
+{
+    uint64_t number = snapshots_from(l, c->name);
+    int more = 0, err;
+
+    if (number < VERSION_ETAGS) { /* else only the name itself is left */
+        seek_snapshot(l, c->name, number);
+        more = next_snapshot(l, c->name, &number);
+    }
+    for (; more > 0; more = next_snapshot(l, c->name, &number)) {
+        if (page_ends(l, c->name, number, ret))
+            return 0;
+        l->rows++;
+        err = row(arg, &(struct list_row){.name = c->name,
+                                          .record = &l->snapshot.record,
+                                          .place = place_of(l, c->name, number)});
+        if (err)
+            return err;
+        index_iter_next(l->snapshots);
+    }
+    if (!more)
+        (void)page_ends(l, c->name, UINT64_MAX, ret);
+    return more;
+}
+
 /* ---- rows ---- */
 
 static int give(struct lister *l, const struct candidate *c,
                 int (*row)(void *arg, const struct list_row *row), void *arg)
 {
     static const struct blob_record uncommitted = {.type = BLOB_BLOCK};
-    struct list_row give = {.name = c->name};
+    struct list_row give = {.name = c->name, .place = c->name};
 
     l->rows++;
+    if (shows_snapshots(l, c))
+        give.place = place_of(l, c->name, UINT64_MAX);
     if (c->prefix.base)
-        give.name = c->prefix;
+        give.name = give.place = c->prefix;
     else if (c->source == FROM_BLOBS)
         give.record = &l->row.record;
     else if (c->source == FROM_STAGED) {
@@ -153,13 +270,13 @@ static int give(struct lister *l, const struct candidate *c,
     return row(arg, &give);
 }
 
-static struct span span_dup(struct span s)
+static int give_entry(struct lister *l, const struct candidate *c,
+                      int (*row)(void *arg, const struct list_row *row), void *arg,
+                      struct list_end *ret)
 {
-    char *copy = xmalloc(s.len + 1);
+    int err = shows_snapshots(l, c) ? give_snapshots(l, c, row, arg, ret) : 0;
 
-    if (s.len)
-        memcpy(copy, s.base, s.len);
-    return span_from(copy, s.len);
+    return err || ret->next.base ? err : give(l, c, row, arg);
 }
 
 static int gap_at(const struct lister *l, struct span prefix, struct span from,
@@ -276,8 +393,8 @@ static int walk(struct lister *l, const struct known_until *until,
             return 0;
         err = shows(l, &c, ret);
         if (err > 0)
-            err = give(l, &c, row, arg);
-        if (err)
+            err = give_entry(l, &c, row, arg, ret);
+        if (err || ret->next.base)
             return err;
         pass(l, &c);
     }
@@ -366,6 +483,9 @@ static void lister_done(struct lister *l)
         index_iter_free(l->blobs);
     if (l->stubs)
         index_iter_free(l->stubs);
+    if (l->snapshots)
+        index_iter_free(l->snapshots);
+    row_space_done(&l->snapshot_space);
     for (size_t i = 0; i < l->staged_count; i++)
         free((char *)l->staged[i].base);
     free(l->staged);
@@ -378,14 +498,16 @@ static void lister_done(struct lister *l)
 int cache_list(struct cache *cache, const struct list_query *query,
                int (*row)(void *arg, const struct list_row *row), void *arg, struct list_end *ret)
 {
-    struct span from = span_cmp(query->from, query->prefix) < 0 ? query->prefix : query->from;
     struct list_query q = *query;
     struct lister l = {.cache = cache, .query = &q};
+    struct span from = split_place(query->from, &l);
     struct known_until until = {0};
     struct container *in;
     int err;
 
     *ret = (struct list_end){0};
+    if (span_cmp(from, q.prefix) < 0)
+        from = q.prefix;
     if (q.prefix.len > BLOB_NAME_BYTES_MAX)
         return 0; /* no name is that long, and no key of FAM_KNOWN has room for it */
     if (q.delimiter.len > BLOB_NAME_BYTES_MAX)

@@ -6,6 +6,7 @@
 #include "cache/known.h"
 #include "cache/names.h"
 #include "cache/order.h"
+#include "cache/snapshots.h"
 #include "cache/metrics.h"
 
 struct blob *cache_lookup_hot(struct cache *cache, const struct name *name)
@@ -132,10 +133,12 @@ void cache_lookup(struct cache *cache, const struct name *name, struct blob **re
     struct lookup *l;
     char *copy;
 
-    if (name->snapshot.len || name->version.len)
+    if (name->version.len)
         return completion_post(done, -ENOENT);
     if (!name->blob.len || name->blob.len > BLOB_NAME_BYTES_MAX)
         return completion_post(done, -EINVAL);
+    if (name->snapshot.len)
+        return snapshot_lookup(cache, name, ret, done);
     l = xcalloc(1, sizeof(*l));
     copy = xmalloc(name->blob.len);
     memcpy(copy, name->blob.base, name->blob.len);

@@ -6,7 +6,19 @@
 #include "cache/internal.h"
 #include "cache/record.h"
 
+/* ---- services.c: what accounts have set ---- */
+
+int services_open(struct cache *cache) must_check;
+void services_close(struct cache *cache);
+
 /* ---- blob.c: one version ---- */
+
+struct piece_list { /* blob.c; versions hold one together */
+    _Atomic uint32_t refs;
+    size_t count, room;
+    struct piece at[]; /* a reference each */
+};
+struct piece_list *piece_list_new(const struct piece *pieces, size_t count, size_t room);
 
 struct blob_parts { /* copied, but for the pieces, whose references are taken */
     uint64_t container;
@@ -16,13 +28,17 @@ struct blob_parts { /* copied, but for the pieces, whose references are taken */
     uint64_t manifest, lineage;
     bool located, confirmed;
     const struct piece *pieces;
-    size_t piece_count;
+    size_t piece_count, row_first;
     const struct span *ids; /* beside the pieces, or NULL */
     struct span body_etag, unknown;
 };
 struct blob *blob_new(struct cache *cache, const struct blob_parts *parts);
 /* The same version with another record (checked, confirmed); shares the pieces. */
 struct blob *blob_with_record(const struct blob *blob, const struct blob_record *record);
+/* What an append makes of it: the piece, whose reference is taken, behind its own, under the same
+ * manifest or, if it has none, that one. By who has the name's turn only. */
+struct blob *blob_with_piece(const struct blob *blob, const struct blob_record *record,
+                             uint64_t manifest, const struct piece *piece);
 /* From a row of FAM_BLOBS or FAM_VERSIONS. Worker thread: reads manifest and objects; with
  * INDEX_HOT any thread: -EAGAIN. -ENOENT: what it refers to went away meanwhile, read the row
  * again. */

@@ -133,6 +133,8 @@ void reaper_add(struct change *change, struct cache *cache, uint64_t manifest);
 /* The staged blocks whose FAM_BLOCKS keys start with `prefix` (a name and a generation) are dropped
  * by this change; each row says its link user. */
 void reaper_add_staged(struct change *change, struct cache *cache, struct span prefix);
+/* The snapshots of a name up to `number` (key_version) are dropped by this change. */
+void reaper_add_snapshots(struct change *change, struct cache *cache, struct span key);
 /* Every blob, version and staged block of a container whose deletion is this change. */
 void reaper_add_container(struct change *change, struct cache *cache, uint64_t container);
 /* A manifest too big for one change is written in several before the one that makes it visible: the

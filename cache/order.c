@@ -117,6 +117,7 @@ struct tx *tx_free(struct tx *tx)
     blob_unref(tx->current);
     container_unref(tx->current_container);
     blob_unref(tx->blob);
+    blob_unref(tx->snapshot);
     container_unref(tx->described);
     change_free(tx->change);
     parts_unref(tx->parts);
@@ -429,6 +430,14 @@ static bool keep_rest(struct tx *tx, struct completion *done, int *err)
     *rest = (struct rest){tx->rests_on, done, order->rests};
     order->rests = rest;
     return true;
+}
+
+void order_settle(struct tx *tx, struct completion *done)
+{
+    int err = 0;
+
+    if (!keep_rest(tx, done, &err))
+        completion_post(done, err);
 }
 
 void order_await_rest(struct tx *tx, struct completion *done)

@@ -15,9 +15,11 @@ struct upload_entry;
 enum tx_what {
     TX_NOTHING,
     TX_PUT,
+    TX_APPEND,
     TX_DESCRIBE, /* new properties, same content */
     TX_ADOPT,    /* same version: what was learned or confirmed of it */
     TX_DELETE,
+    TX_SNAPSHOTS, /* same version; snapshots of the name came or went */
     TX_PUT_CONTAINER,
     TX_DELETE_CONTAINER,
 };
@@ -64,7 +66,11 @@ struct tx {
     _Atomic unsigned refs;  /* once committed: the committer's and the submitter's */
     struct completion *done;
     struct change *change;
-    void *resolving; /* blocks.c: what its worker is given */
+    void *resolving;                    /* blocks.c, snapshots.c: what its worker is given */
+    struct blob *snapshot;              /* made by it, or found to be deleted */
+    bool snapshot_goes, snapshot_alone; /* deleted; and nothing else has its content */
+    bool snapshots_share;               /* of the version that stays, without it */
+    uint64_t snapshots_drop;            /* all up to that time go; 0: none */
 };
 #define CONTAINER_NAMES                                                                            \
     UINT64_MAX /* no container has this id: names of containers are ordered under it */
@@ -89,7 +95,9 @@ struct order_claim {
 bool order_claim(struct cache *cache, uint64_t container, struct span name, struct blob *blob,
                  struct order_claim *ret, bool *undecided) must_check;
 void order_unclaim(struct cache *cache, const struct order_claim *claim, int err);
-/* done when the change the tx rests on has ended; consumes the tx */
+/* done when the change the tx rests on has ended; the turn stays the tx's. -EIO: it failed. */
+void order_settle(struct tx *tx, struct completion *done);
+/* The same; consumes the tx */
 void order_await_rest(struct tx *tx, struct completion *done);
 struct tx *tx_free(struct tx *tx);
 

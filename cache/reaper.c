@@ -219,6 +219,73 @@ static int reap_container(struct reap *reap, uint64_t container)
     return err;
 }
 
+/* ---- snapshots that went all at once ---- */
+
+/* Content is shared by neighbours only: of one name it was that of its own version for one stretch
+ * of time. So it stays if the next row or the name's own version has it; whoever has it then drops
+ * it when that goes, and a manifest dropped twice is dropped once (B11). */
+static int reap_manifest_of(struct cache *cache, struct span key, uint64_t *ret)
+{
+    _cleanup_(row_space_done) struct row_space space = {0};
+    struct index_value value;
+    struct blob_row row;
+    int err = index_get(cache->index, NULL, FAM_BLOBS, key, &value);
+
+    *ret = 0;
+    if (err)
+        return err == -ENOENT ? 0 : err;
+    err = blob_row_decode(value.bytes, &row, &space);
+    if (!err)
+        *ret = row.manifest;
+    index_value_done(&value);
+    return err;
+}
+
+static int reap_snapshot(struct reap *reap, struct index_iter *iter, uint64_t kept)
+{
+    _cleanup_(row_space_done) struct row_space space = {0};
+    _cleanup_(row_bytes_done) struct row_bytes key = {0}, value = {0};
+    struct blob_row row, next = {0};
+    int err;
+
+    row_add(&key, index_iter_key(iter).base, index_iter_key(iter).len);
+    row_add(&value, index_iter_value(iter).base, index_iter_value(iter).len);
+    index_iter_next(iter);
+    err = index_iter_valid(iter) ? blob_row_decode(index_iter_value(iter), &next, &space)
+                                 : index_iter_err(iter);
+    if (!err)
+        err = blob_row_decode(row_span(&value), &row, &space);
+    if (!err && row.located)
+        err = reap_located(reap, &row);
+    else if (!err && row.manifest && row.manifest != kept && row.manifest != next.manifest)
+        reaper_add(reap->change, reap->cache, row.manifest);
+    return err ? err : reap_delete(reap, FAM_VERSIONS, row_span(&key));
+}
+
+static int reap_snapshots(struct reap *reap, struct span up_to)
+{
+    _cleanup_(row_bytes_done) struct row_bytes from = {0}, to = {0};
+    struct index_iter *iter;
+    uint64_t container, number, kept;
+    struct span blob;
+    int err = key_version_decode(up_to, &container, &blob, &number);
+
+    if (!err)
+        err = reap_manifest_of(reap->cache, span_from(up_to.base, up_to.len - VERSION_TAIL_BYTES),
+                               &kept);
+    if (err)
+        return err;
+    key_version(&from, container, blob, 0);
+    key_version(&to, container, blob, VERSION_ETAGS);
+    iter = index_iter_new(reap->cache->index, NULL, FAM_VERSIONS, row_span(&from), row_span(&to));
+    while (!err && index_iter_valid(iter) && span_cmp(index_iter_key(iter), up_to) <= 0)
+        err = reap_snapshot(reap, iter, kept);
+    if (!err)
+        err = index_iter_err(iter);
+    index_iter_free(iter);
+    return err;
+}
+
 /* ---- the list of what is to be done ---- */
 
 struct reap_keys {
@@ -264,6 +331,9 @@ static int reap_key(struct reap *reap, struct span key)
     case META_DROP_CONTAINER:
         err = rest.len == 8 ? reap_container(reap, be64_get(rest.base)) : -EBADMSG;
         break;
+    case META_DROP_SNAPSHOTS:
+        err = reap_snapshots(reap, rest);
+        break;
     case META_DROP_BLOCKS:
         err = reap_each(reap, FAM_BLOCKS, rest, reap_staged_row, 0);
         break;
@@ -303,8 +373,9 @@ static int reap_left_over(struct reap *reap, struct reaper *reaper)
 
 void reaper_run(struct cache *cache)
 {
-    static const char kinds[] = {META_DROP_MANIFEST, META_DROP_BLOCKS, META_DROP_CONTAINER,
-                                 META_DROP_MANIFEST}; /* a container adds manifests */
+    static const char kinds[] = {META_DROP_MANIFEST, META_DROP_BLOCKS, META_DROP_SNAPSHOTS,
+                                 META_DROP_CONTAINER,
+                                 META_DROP_MANIFEST}; /* the two before add manifests */
     struct reap_keys *keys = xmalloc(sizeof(*keys));
     struct reap reap = {.cache = cache, .change = change_new()};
     int err = reap_left_over(&reap, cache->content->reaper);
@@ -418,14 +489,24 @@ void reaper_add_container(struct change *change, struct cache *cache, uint64_t c
     reap_later(change, cache, key_u64(META_DROP_CONTAINER, container, key));
 }
 
-void reaper_add_staged(struct change *change, struct cache *cache, struct span prefix)
+static void reap_later_of(struct change *change, struct cache *cache, char kind, struct span rest)
 {
     char key[REAP_KEY_BYTES_MAX];
 
-    assert(prefix.len < sizeof(key));
-    key[0] = META_DROP_BLOCKS;
-    memcpy(key + 1, prefix.base, prefix.len);
-    reap_later(change, cache, (struct span){key, prefix.len + 1});
+    assert(rest.len < sizeof(key));
+    key[0] = kind;
+    memcpy(key + 1, rest.base, rest.len);
+    reap_later(change, cache, (struct span){key, rest.len + 1});
+}
+
+void reaper_add_staged(struct change *change, struct cache *cache, struct span prefix)
+{
+    reap_later_of(change, cache, META_DROP_BLOCKS, prefix);
+}
+
+void reaper_add_snapshots(struct change *change, struct cache *cache, struct span key)
+{
+    reap_later_of(change, cache, META_DROP_SNAPSHOTS, key);
 }
 
 void reaper_guard(struct change *change, struct cache *cache, uint64_t manifest)

@@ -59,11 +59,21 @@ int key_blob_decode(struct span key, uint64_t *container, struct span *blob)
     return 0;
 }
 
-void key_version(struct row_bytes *ret, uint64_t container, struct span blob, uint64_t etag)
+void key_version(struct row_bytes *ret, uint64_t container, struct span blob, uint64_t number)
 {
     key_blob(ret, container, blob);
     add_u8(ret, 0);
-    row_add_u64(ret, etag);
+    row_add_u64(ret, number);
+}
+
+int key_version_decode(struct span key, uint64_t *container, struct span *blob, uint64_t *number)
+{
+    if (take_u64(&key, container) < 0 || key.len < VERSION_TAIL_BYTES ||
+        key.base[key.len - VERSION_TAIL_BYTES])
+        return -EBADMSG;
+    *blob = span_from(key.base, key.len - VERSION_TAIL_BYTES);
+    *number = be64_get(key.base + blob->len + 1);
+    return 0;
 }
 
 static void encode_headers(struct row_bytes *row, const struct blob_record *r)
@@ -108,8 +118,52 @@ void blob_row_encode(struct row_bytes *ret, const struct blob_row *row)
     field_span(ret, TAG_COPY_ID, r->copy_id);
     field_span(ret, TAG_COPY_SOURCE, r->copy_source);
     field_time(ret, TAG_COPIED, r->copied_ns);
+    field_span(ret, TAG_BLOB_TAGS, r->tags);
+    field_u64(ret, TAG_TAGS_UNKNOWN, r->tags_unknown);
+    field_u64(ret, TAG_ACCESS_TIER, r->access_tier);
+    field_u64(ret, TAG_ACCESS_TIER_INFERRED, r->access_tier_inferred);
+    field_time(ret, TAG_ACCESS_TIER_CHANGED, r->access_tier_changed_ns);
+    field_u64(ret, TAG_REHYDRATING, r->rehydrating);
+    field_lease(ret, TAG_LEASE, &r->lease);
+    field_time(ret, TAG_SNAPSHOT, (int64_t)r->snapshot);
+    field_u64(ret, TAG_SNAPSHOTS, r->snapshots.count);
+    field_time(ret, TAG_SNAPSHOTS_SINCE, (int64_t)r->snapshots.since);
+    field_u64(ret, TAG_SNAPSHOTS_SHARE, r->snapshots.share);
+    field_u64(ret, TAG_SEALED, r->sealed);
     field_u64(ret, TAG_CLOUD_LEASE, r->cloud_lease);
     row_add(ret, row->unknown.base, row->unknown.len);
+}
+
+static int decode_later_field(const struct fields *f, struct blob_record *r)
+{
+    switch ((enum tag)f->tag) {
+    case TAG_BLOB_TAGS:
+        return as_span(f->value, &r->tags);
+    case TAG_TAGS_UNKNOWN:
+        return as_u32(f->value, &r->tags_unknown);
+    case TAG_ACCESS_TIER:
+        return as_u32(f->value, (uint32_t *)&r->access_tier);
+    case TAG_ACCESS_TIER_INFERRED:
+        return as_bool(f->value, &r->access_tier_inferred);
+    case TAG_ACCESS_TIER_CHANGED:
+        return as_time(f->value, &r->access_tier_changed_ns);
+    case TAG_REHYDRATING:
+        return as_u32(f->value, (uint32_t *)&r->rehydrating);
+    case TAG_SNAPSHOT:
+        return as_fixed(f->value, &r->snapshot);
+    case TAG_SNAPSHOTS:
+        return as_u32(f->value, &r->snapshots.count);
+    case TAG_SNAPSHOTS_SINCE:
+        return as_fixed(f->value, &r->snapshots.since);
+    case TAG_SNAPSHOTS_SHARE:
+        return as_bool(f->value, &r->snapshots.share);
+    case TAG_SEALED:
+        return as_bool(f->value, &r->sealed);
+    case TAG_CLOUD_LEASE:
+        return as_u32(f->value, (uint32_t *)&r->cloud_lease);
+    default:
+        return f->tag < TAG_LEASE ? -ENOENT : as_lease(f->tag - TAG_LEASE, f->value, &r->lease);
+    }
 }
 
 /* One switch: the order of its cases is that of the tags. */
@@ -177,10 +231,8 @@ static int decode_blob_field(const struct fields *f, struct blob_row *row, struc
         return as_span(f->value, &r->copy_source);
     case TAG_COPIED:
         return as_time(f->value, &r->copied_ns);
-    case TAG_CLOUD_LEASE:
-        return as_u32(f->value, (uint32_t *)&r->cloud_lease);
     default:
-        return -ENOENT;
+        return decode_later_field(f, r);
     }
 }
 

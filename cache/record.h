@@ -33,11 +33,14 @@ void row_add_u64(struct row_bytes *bytes, uint64_t v);
 struct row_space {
     struct pair *pairs;
     unsigned room;
+    struct access_policy policies[ACCESS_POLICIES_MAX]; /* of containers */
 };
 void row_space_done(struct row_space *space);
 
-/* ---- blobs: container u64, name. versions: container u64, name, 0, etag u64: kept for an upload
- * ---- */
+/* ---- blobs: container u64, name. versions: container u64, name, 0, number u64: the time of a
+ * snapshot, or from VERSION_ETAGS on the etag of one that is kept for an upload ---- */
+#define VERSION_ETAGS      0x1000000000000000ULL /* no time comes near it */
+#define VERSION_TAIL_BYTES 9
 
 enum blob_state { /* BLOB_ABSENT is never stored */
                   BLOB_LIVE = 1,
@@ -61,7 +64,9 @@ struct blob_row {
 };
 void key_blob(struct row_bytes *ret, uint64_t container, struct span blob);
 int key_blob_decode(struct span key, uint64_t *container, struct span *blob) must_check;
-void key_version(struct row_bytes *ret, uint64_t container, struct span blob, uint64_t etag);
+void key_version(struct row_bytes *ret, uint64_t container, struct span blob, uint64_t number);
+int key_version_decode(struct span key, uint64_t *container, struct span *blob,
+                       uint64_t *number) must_check;
 void blob_row_encode(struct row_bytes *ret, const struct blob_row *row);
 /* extent is set where located is; on failure *ret is of no use. */
 int blob_row_decode(struct span value, struct blob_row *ret, struct row_space *space) must_check;
@@ -172,7 +177,9 @@ int known_row_decode(struct span value, struct known_row *ret) must_check;
 #define META_ACCOUNT        'a'          /* 'a', account u32: whose that number is */
 #define META_DROP_BLOCKS    'b'          /* 'b', key_stage: rows to free */
 #define META_DROP_CONTAINER 'c'          /* 'c', container u64: rows of a deleted one to free */
-#define META_DOUBT          'd' /* 'd', container u64, name: of which the cloud's state is unknown */
+#define META_DOUBT          'd'          /* 'd', container u64, name: in doubt, see doubt.h */
+#define META_SERVICE        'p'          /* 'p', account u32: properties of its Blob service */
+#define META_DROP_SNAPSHOTS 'v'          /* 'v', key_version: those of a name up to that time */
 void meta_u64_encode(struct row_bytes *ret, uint64_t v);
 int meta_u64_decode(struct span value, uint64_t *ret) must_check;
 struct account_row {
@@ -191,5 +198,12 @@ void key_doubt(struct row_bytes *ret, uint64_t container, struct span name);
 int key_doubt_decode(struct span key, uint64_t *container, struct span *name) must_check;
 void doubt_row_encode(struct row_bytes *ret, const struct doubt_row *row);
 int doubt_row_decode(struct span value, struct doubt_row *ret) must_check;
+struct service_row {
+    struct service_record record;
+    struct span unknown;
+};
+void key_service(struct row_bytes *ret, uint32_t account);
+void service_row_encode(struct row_bytes *ret, const struct service_row *row);
+int service_row_decode(struct span value, struct service_row *ret) must_check;
 
 #endif

@@ -161,6 +161,36 @@ int key_container_decode(struct span key, uint32_t *account, struct span *name)
     return 0;
 }
 
+static void field_policies(struct row_bytes *row, const struct container_record *r)
+{
+    _cleanup_(row_bytes_done) struct row_bytes body = {0};
+
+    for (unsigned i = 0; i < r->policy_count; i++) {
+        add_counted(&body, r->policies[i].id);
+        add_counted(&body, r->policies[i].start);
+        add_counted(&body, r->policies[i].expiry);
+        add_counted(&body, r->policies[i].permission);
+    }
+    field_span(row, TAG_POLICIES, row_span(&body));
+}
+
+static int as_policies(struct span value, struct row_space *space, struct container_record *r)
+{
+    unsigned n = 0;
+
+    for (; value.len; n++) {
+        struct access_policy *policy = &space->policies[n];
+
+        if (n == ACCESS_POLICIES_MAX || take_counted(&value, &policy->id) < 0 ||
+            take_counted(&value, &policy->start) < 0 || take_counted(&value, &policy->expiry) < 0 ||
+            take_counted(&value, &policy->permission) < 0)
+            return -EBADMSG;
+    }
+    r->policies = space->policies;
+    r->policy_count = n;
+    return 0;
+}
+
 void container_row_encode(struct row_bytes *ret, const struct container_row *row)
 {
     const struct container_record *r = &row->record;
@@ -175,6 +205,8 @@ void container_row_encode(struct row_bytes *ret, const struct container_row *row
     field_span(ret, TAG_PUBLIC_ACCESS, r->public_access);
     field_u64(ret, TAG_IN_CLOUD, r->in_cloud);
     field_time(ret, TAG_CHECKED, r->checked_ns);
+    field_policies(ret, r);
+    field_lease(ret, TAG_CONTAINER_LEASE, &r->lease);
     field_u64(ret, TAG_CLOUD_LEASE, r->cloud_lease);
     row_add(ret, row->unknown.base, row->unknown.len);
 }
@@ -205,10 +237,14 @@ static int decode_container_field(const struct fields *f, struct container_row *
         return as_bool(f->value, &r->in_cloud);
     case TAG_CHECKED:
         return as_time(f->value, &r->checked_ns);
+    case TAG_POLICIES:
+        return as_policies(f->value, space, r);
     case TAG_CLOUD_LEASE:
         return as_u32(f->value, (uint32_t *)&r->cloud_lease);
     default:
-        return -ENOENT;
+        return f->tag < TAG_CONTAINER_LEASE
+                   ? -ENOENT
+                   : as_lease(f->tag - TAG_CONTAINER_LEASE, f->value, &r->lease);
     }
 }
 

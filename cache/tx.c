@@ -10,6 +10,7 @@
 #include "cache/names.h"
 #include "cache/order.h"
 #include "cache/parts.h"
+#include "cache/snapshots.h"
 #include "cache/stage.h"
 #include "cache/uploads.h"
 
@@ -164,24 +165,28 @@ static void name_record(struct tx *tx, struct blob_record *record)
     record->durability = DURABILITY_LOCAL;
     record->cloud_etag = (struct span){NULL, 0};
     record->cloud_modified_ns = record->checked_ns = 0;
+    snapshots_follow(tx, record);
 }
 
 /* A Put Blob body in a small slab that no other record locates. */
-static bool can_locate(const struct piece *pieces, size_t n, const struct block_ref *blocks)
+static bool can_locate(enum blob_type type, const struct piece *pieces, size_t n,
+                       const struct block_ref *blocks)
 {
-    return !blocks && n == 1 && pieces[0].object->small && pieces[0].offset == 0 &&
-           pieces[0].length == pieces[0].object->length;
+    return type == BLOB_BLOCK && !blocks && n == 1 && pieces[0].object->small &&
+           pieces[0].offset == 0 && pieces[0].length == pieces[0].object->length;
 }
 
 void tx_put(struct tx *tx, struct blob_record *record, const struct piece *pieces, size_t n,
             const struct block_ref *blocks, bool drop_staged)
 {
-    struct span *ids = blocks ? xmalloc(n * sizeof(*ids)) : NULL;
+    bool has_ids = blocks && record->type != BLOB_APPEND;
+    struct span *ids = has_ids ? xmalloc(n * sizeof(*ids)) : NULL;
 
     assert(tx->what == TX_NOTHING && tx->container != CONTAINER_NAMES);
     name_record(tx, record);
+    record->snapshots.share = false; /* its content is new */
     record->length = 0;
-    record->committed_blocks = blocks ? (uint32_t)n : 0;
+    record->committed_blocks = blocks || record->type == BLOB_APPEND ? (uint32_t)n : 0;
     for (size_t i = 0; i < n; i++) {
         record->length += pieces[i].length;
         if (ids)
@@ -196,12 +201,27 @@ void tx_put(struct tx *tx, struct blob_record *record, const struct piece *piece
                                        .record = record,
                                        .manifest = n ? cache_tick(tx->cache) : 0,
                                        .lineage = tx->reuses ? blob_lineage(tx->current) : 0,
-                                       .located = can_locate(pieces, n, blocks),
+                                       .located = can_locate(record->type, pieces, n, blocks),
                                        .pieces = pieces,
                                        .piece_count = n,
                                        .ids = ids,
                                    });
     free(ids);
+}
+
+void tx_append(struct tx *tx, struct blob_record *record, const struct piece *piece)
+{
+    const struct blob *current = tx->current;
+
+    assert(tx->what == TX_NOTHING && current && current->state == BLOB_LIVE &&
+           current->record.type == BLOB_APPEND && piece->length);
+    name_record(tx, record);
+    record->length = current->record.length + piece->length;
+    record->committed_blocks = (uint32_t)current->piece_count + 1;
+    record->has_crc64 = false; /* of another content */
+    tx->what = TX_APPEND;
+    tx->blob =
+        blob_with_piece(current, record, current->manifest ? 0 : cache_tick(tx->cache), piece);
 }
 
 struct blob *tx_cloud_blob(struct tx *tx, const struct blob_record *record)
@@ -239,12 +259,36 @@ void tx_describe(struct tx *tx, struct blob_record *record)
     blob_unref(content);
 }
 
+void tx_amend(struct tx *tx, const struct blob_record *amended)
+{
+    struct blob_record record;
+    struct blob *content;
+
+    assert(tx->what == TX_NOTHING && blob_is_there(tx->current));
+    record = tx->current->record;
+    record.tags = amended->tags;
+    record.tags_unknown = amended->tags_unknown;
+    record.access_tier = amended->access_tier;
+    record.access_tier_inferred = amended->access_tier_inferred;
+    record.access_tier_changed_ns = amended->access_tier_changed_ns;
+    record.rehydrating = amended->rehydrating;
+    content = tx->current->state == BLOB_CLOUD ? tx_cloud_blob(tx, &tx->current->record)
+                                               : blob_ref(tx->current);
+    if (record.cloud_etag.len)
+        record.durability = DURABILITY_LOCAL; /* the content is clean still: blob_body_etag */
+    tx->what = TX_DESCRIBE;
+    tx->blob = blob_with_record(content, &record);
+    blob_unref(content);
+}
+
 void tx_delete(struct tx *tx)
 {
     struct blob_record record = {0};
+    uint64_t tick;
 
     assert(tx->what == TX_NOTHING && tx->container != CONTAINER_NAMES);
-    (void)name_version(tx, &record.etag, &record.modified_ns);
+    tick = name_version(tx, &record.etag, &record.modified_ns);
+    snapshots_drop(tx, tick);
     tx->what = TX_DELETE;
     tx->drop_staged = true;
     tx->blob = blob_new(tx->cache, &(struct blob_parts){.container = tx->container,
@@ -307,6 +351,27 @@ void tx_delete_container(struct tx *tx)
     tx->described = container_new(tx->cache, &record, true, SPAN(""));
 }
 
+void tx_lease(struct tx *tx, struct lease *lease)
+{
+    struct blob_record record;
+    struct container *in = tx->current_container;
+    struct container_record described;
+
+    if (lease->kind != LEASE_KIND_NONE && !lease->serial) {
+        lease->serial = cache_tick(tx->cache);
+        cache_lease_renew(tx->cache, lease);
+    }
+    if (tx->container == CONTAINER_NAMES) {
+        described = in->record;
+        described.lease = *lease;
+        tx_adopt_container(tx, container_new(tx->cache, &described, in->tombstone, in->unknown));
+        return;
+    }
+    record = tx->current->record;
+    record.lease = *lease;
+    tx_adopt(tx, blob_with_record(tx->current, &record));
+}
+
 void tx_upload(struct tx *tx, const struct upload_spec *spec)
 {
     tx->uploads = true;
@@ -347,11 +412,12 @@ static size_t restated_bytes(const struct tx *tx, struct object *object)
 static void build_manifest(struct tx *tx)
 {
     _cleanup_(row_bytes_done) struct row_bytes row = {0};
-    const struct blob *blob = tx->blob;
+    struct blob *blob = tx->blob; /* nobody else's yet */
     enum object_state state = blob_object_state(&blob->record);
     uint64_t start = 0, at = 0;
     size_t restated = 0;
 
+    blob->row_first = 0;
     manifest_row_begin(&row);
     for (size_t i = 0; i < blob->piece_count; i++) {
         const struct piece *piece = &blob->pieces[i];
@@ -373,12 +439,35 @@ static void build_manifest(struct tx *tx)
         put_manifest_row(tx, start, &row);
         start = at;
         manifest_row_begin(&row);
+        if (i + 1 < blob->piece_count)
+            blob->row_first = i + 1;
         if (i + 1 < blob->piece_count &&
             ((i + 1) % PART_PIECES == 0 || change_bytes(tx->change) + restated > PART_BYTES)) {
             next_change(tx);
             restated = 0;
         }
     }
+}
+
+/* The last row with the new piece, or a new one that begins with it. */
+static void build_append(struct tx *tx)
+{
+    _cleanup_(row_bytes_done) struct row_bytes row = {0};
+    const struct blob *blob = tx->blob;
+    const struct piece *last = &blob->pieces[blob->piece_count - 1];
+    uint64_t start = blob->record.length;
+
+    manifest_row_begin(&row);
+    for (size_t i = blob->row_first; i < blob->piece_count; i++) {
+        const struct piece *piece = &blob->pieces[i];
+
+        start -= piece->length;
+        manifest_row_add(&row, &(struct manifest_piece){.object = piece->object->id,
+                                                        .offset = piece->offset,
+                                                        .length = piece->length});
+    }
+    put_manifest_row(tx, start, &row);
+    object_link(tx->change, last->object, blob->manifest, blob_object_state(&blob->record));
 }
 
 static void build_blob(struct tx *tx)
@@ -394,8 +483,11 @@ static void build_blob(struct tx *tx)
                            blob_object_state(&blob->record));
     else if (fresh)
         build_manifest(tx);
+    else if (blob && tx->what == TX_APPEND)
+        build_append(tx);
     if (tx->guarded)
         reaper_unguard(tx->change, tx->cache, tx->guarded);
+    snapshots_build(tx);
     key_blob(&key, tx->container, tx->name);
     if (tx->current && tx->current->record.cloud_etag.len && tx->what != TX_ADOPT)
         change_delete(tx->change, FAM_FRESH, row_span(&key)); /* of a version that is no more */
@@ -437,7 +529,7 @@ static void dispose_current(struct tx *tx, struct change *change)
         key_version(&key, tx->container, tx->name, old->record.etag);
         blob_row_of(old, &value);
         change_put(change, FAM_VERSIONS, row_span(&key), row_span(&value));
-    } else if (!(tx->blob && blob_same_content(tx->blob, old)) &&
+    } else if (!(tx->blob && blob_same_content(tx->blob, old)) && !old->record.snapshots.share &&
                !uploads_need_content(tx->cache, tx->container, tx->name, old->manifest)) {
         blob_drop_content(change, old);
     }
@@ -671,7 +763,7 @@ void cache_commit(struct tx *tx, struct completion *done)
 {
     assert(tx->what != TX_NOTHING);
     tx->done = done;
-    if (tx->blob && tx->blob->piece_count > INLINE_PIECES_MAX)
+    if (tx->what != TX_APPEND && tx->blob && tx->blob->piece_count > INLINE_PIECES_MAX)
         cache_run(tx->cache, commit_build, tx);
     else
         commit_build(tx);

@@ -435,11 +435,24 @@ static void end_retry(struct cache *cache, struct upload *upload, uint64_t after
 
 /* ---- confirmed or superseded: a change of the name, in its order ---- */
 
+/* The version was amended since it was sent: an entry that says so follows, or is about to. */
+static bool amended_since(struct upload_out *out, const struct tx *tx)
+{
+    struct upload_entry *entry = out->upload.entry;
+    const struct blob *sent = out->upload.blob;
+
+    if (sent && (!span_eq(sent->record.tags, tx->current->record.tags) ||
+                 sent->record.access_tier != tx->current->record.access_tier))
+        return true;
+    SCOPED_LOCK(&out->cache->uploads->lock);
+    return entry->name_next && entry->name_next->row.etag == entry->row.etag;
+}
+
 static void adopt_content(struct upload_out *out, struct tx *tx)
 {
     struct blob_record record = tx->current->record;
 
-    record.durability = DURABILITY_CLOUD;
+    record.durability = amended_since(out, tx) ? DURABILITY_LOCAL : DURABILITY_CLOUD;
     record.cloud_etag = tx->ended_etag;
     record.cloud_modified_ns = out->cloud_modified_ns;
     record.checked_ns = out->ended_ns;

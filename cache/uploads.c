@@ -326,9 +326,15 @@ void upload_set_phase(struct uploads *uploads, struct upload_entry *entry)
 
 /* ---- a change of a name joins the queue ---- */
 
+static bool describing_kind(enum upload_kind kind)
+{
+    return kind == UPLOAD_PROPERTIES || kind == UPLOAD_METADATA || kind == UPLOAD_TAGS ||
+           kind == UPLOAD_TIER;
+}
+
 static bool same_content_kind(enum upload_kind kind)
 {
-    return kind == UPLOAD_CONTENT || kind == UPLOAD_PROPERTIES || kind == UPLOAD_METADATA;
+    return kind == UPLOAD_CONTENT || describing_kind(kind);
 }
 
 /* Can a newer change of the name take this entry's place? (U3) */
@@ -336,7 +342,7 @@ static bool replaceable(struct uploads *uploads, const struct upload_entry *entr
                         const struct tx *tx)
 {
     struct upload_scope *scope = upload_scope(uploads, entry->row.account, entry->contract);
-    bool describes = tx->upload.kind == UPLOAD_PROPERTIES || tx->upload.kind == UPLOAD_METADATA;
+    bool describes = describing_kind(tx->upload.kind);
 
     if (entry->tried || entry->state != UPLOAD_WAITING || upload_of_container(entry) ||
         entry->contract != tx->upload.contract || !tx->current ||

@@ -115,5 +115,7 @@ int verify_entry(void *arg, const struct entry *entry, bool superseded)
         return 0;
     if (entry->family == FAM_OBJECTS)
         return check_object_row(verify, entry, superseded);
-    return entry->family == FAM_BLOBS && !superseded ? check_blob_row(verify, entry) : 0;
+    if (superseded || (entry->family != FAM_BLOBS && entry->family != FAM_VERSIONS))
+        return 0;
+    return check_blob_row(verify, entry);
 }

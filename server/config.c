@@ -195,6 +195,20 @@ static unsigned list_of(struct config *config, cfg_t *cfg, const char *key, bool
 
 static uint32_t contract_ids; /* process-wide, from 1; a load starts anew */
 
+static enum contract_lease lease_build(cfg_t *cfg, const struct contract *contract)
+{
+    const char *text = text_of(cfg, "lease");
+    bool ours = contract->write == WRITE_LOCAL || contract->fresh == FRESH_EXCLUSIVE;
+
+    if (strcmp(text, "cloud") == 0 && contract->write == WRITE_LOCAL) {
+        cfg_error(cfg, "lease = cloud: no cloud hears of what this scope has");
+        return LEASE_LOCAL;
+    }
+    if (*text)
+        return strcmp(text, "local") == 0 ? LEASE_LOCAL : LEASE_CLOUD;
+    return ours ? LEASE_LOCAL : LEASE_CLOUD;
+}
+
 static void contract_build(struct config *config, cfg_t *cfg, bool local, struct contract *ret)
 {
     static const enum contract_write writes[] = {WRITE_THROUGH, WRITE_BACK, WRITE_LOCAL,
@@ -207,7 +221,6 @@ static void contract_build(struct config *config, cfg_t *cfg, bool local, struct
                              .offline = choice_of(cfg, "offline"),
                              .order = choice_of(cfg, "order"),
                              .conflict = choice_of(cfg, "conflict"),
-                             .lease = choice_of(cfg, "lease"),
                              .copies = count_of(cfg, "copies"),
                              .class = choice_of(cfg, "class"),
                              .crash = choice_of(cfg, "crash"),
@@ -219,8 +232,7 @@ static void contract_build(struct config *config, cfg_t *cfg, bool local, struct
     ret->marker_count = list_of(config, cfg, "markers", false, &ret->markers);
     if (local && ret->write == WRITE_BACK)
         ret->write = WRITE_LOCAL; /* there is no cloud to write back to */
-    if (ret->write == WRITE_LOCAL)
-        ret->lease = LEASE_LOCAL; /* nor one that has heard of the blobs */
+    ret->lease = lease_build(cfg, ret);
 }
 
 /* Ends in a line that matches everything, so that contract_for always finds one. */
@@ -242,8 +254,12 @@ static void contracts_build(struct config *config, cfg_t *cfg, bool local, struc
     if (!local)
         cfg_error(cfg, "account %s: its last contract must be contract \"*\" { write = ... }",
                   cfg_title(cfg));
-    contracts[n] = (struct contract){
-        .id = ++contract_ids, .pattern = SPAN("*"), .write = WRITE_LOCAL, .copies = 1, .md5 = true};
+    contracts[n] = (struct contract){.id = ++contract_ids,
+                                     .pattern = SPAN("*"),
+                                     .write = WRITE_LOCAL,
+                                     .lease = LEASE_LOCAL,
+                                     .copies = 1,
+                                     .md5 = true};
     account->contract_count++;
 }
 
@@ -299,6 +315,9 @@ static void account_build(struct config *config, cfg_t *cfg, struct account *ret
     secret_of(config, cfg, "key", true, &ret->key[0]);
     secret_of(config, cfg, "key2", true, &ret->key[1]);
     ret->alias_count = list_of(config, cfg, "aliases", true, &ret->aliases);
+    ret->public_access = strcmp(text_of(cfg, "public_access"), "yes") == 0;
+    if (ret->public_access && !local) /* whether a container is public is the cloud's to say */
+        cfg_error(cfg, "public_access = yes is not served yet for an account with an upstream");
     if (!local)
         upstream_build(config, cfg_getsec(cfg, "upstream"), ret);
     contracts_build(config, cfg, local, ret);

@@ -8,6 +8,8 @@
 #include "base/digest.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "cache/access_tier.h"
+#include "cache/tags.h"
 
 #define META_PREFIX         SPAN("x-ms-meta-")
 #define RETRY_AFTER_MAX_SEC 300
@@ -50,6 +52,22 @@ static unsigned get_metadata(const struct wan *wan, const struct pair **ret)
     }
     *ret = pairs;
     return n;
+}
+
+static uint32_t get_tag_count(const struct wan *wan)
+{
+    uint64_t n;
+
+    return span_to_u64(get(wan, "x-ms-tag-count"), &n) < 0 ? 0 : (uint32_t)MIN(n, UINT32_MAX);
+}
+
+static void get_access_tier(const struct wan *wan, struct blob_record *record)
+{
+    record->access_tier = access_tier_of(get(wan, "x-ms-access-tier"));
+    record->access_tier_inferred =
+        record->access_tier && span_eq_nocase(get(wan, "x-ms-access-tier-inferred"), SPAN("true"));
+    record->rehydrating = access_tier_rehydrating(get(wan, "x-ms-archive-status"));
+    (void)get_date(wan, "x-ms-access-tier-change-time", &record->access_tier_changed_ns);
 }
 
 static int get_type(const struct wan *wan, enum blob_type *ret)
@@ -146,6 +164,8 @@ int answer_blob(const struct wan *wan, struct blob_record *ret)
     (void)get_date(wan, "x-ms-creation-time", &record.created_ns); /* old servers lack it */
     answer_content(wan, &record);
     record.cloud_lease = get_lease(wan);
+    record.tags_unknown = get_tag_count(wan);
+    get_access_tier(wan, &record);
     *ret = record;
     return 0;
 }
@@ -263,6 +283,29 @@ void metadata_to_headers(struct wan *wan, const struct pair *metadata, unsigned 
     for (unsigned i = 0; i < count; i++)
         wan_header(wan, arena_printf(wan->arena, "x-ms-meta-%.*s", SPAN_FMT(metadata[i].name)),
                    metadata[i].value);
+}
+
+/* As a form: name=value&... */
+void tags_to_header(struct wan *wan, struct span tags)
+{
+    char *text = arena_alloc(wan->arena, tags.len * 3 + 1), *at = text;
+    struct pair tag;
+
+    while (tags_next(&tags, &tag)) {
+        if (at != text)
+            *at++ = '&';
+        at += percent_encode(tag.name, "", at);
+        *at++ = '=';
+        at += percent_encode(tag.value, "", at);
+    }
+    if (at != text)
+        wan_header(wan, SPAN("x-ms-tags"), span_from(text, (size_t)(at - text)));
+}
+
+void access_tier_to_header(struct wan *wan, const struct blob_record *record)
+{
+    if (record->access_tier && !record->access_tier_inferred)
+        wan_header(wan, SPAN("x-ms-access-tier"), access_tier_name(record->access_tier));
 }
 
 void record_to_headers(struct wan *wan, const struct blob_record *record)

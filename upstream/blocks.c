@@ -363,6 +363,8 @@ struct next blocks_commit(struct sending *s)
     wan_query(&s->wan, "comp", SPAN("blocklist"));
     record_to_headers(&s->wan, record);
     metadata_to_headers(&s->wan, record->metadata, record->metadata_count);
+    tags_to_header(&s->wan, record->tags);
+    access_tier_to_header(&s->wan, record);
     s->wan.body = commit_xml(s);
     wan_start(&s->wan, &s->op.done);
     return AWAIT(blocks_committed);

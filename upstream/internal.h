@@ -79,6 +79,9 @@ int64_t answer_modified_ns(const struct wan *wan);
 /* x-ms-meta-*, Content-* ... of an upload (answer.c knows both directions). */
 void record_to_headers(struct wan *wan, const struct blob_record *record);
 void metadata_to_headers(struct wan *wan, const struct pair *metadata, unsigned count);
+void tags_to_header(struct wan *wan, struct span tags); /* x-ms-tags */
+void access_tier_to_header(struct wan *wan,
+                           const struct blob_record *record); /* one that was set */
 
 /* What an answer that is not what was hoped for means to a reader. */
 enum read_turn {

@@ -9,6 +9,7 @@
 
 #include "base/digest.h"
 #include "base/text.h"
+#include "cache/access_tier.h"
 
 struct list_page {
     struct xml *xml;
@@ -101,6 +102,33 @@ static void keep_lease(enum cloud_lease *lease, struct span name, struct span te
         *lease = answer_lease(SPAN("leased"), text);
 }
 
+static bool keep_access_tier(struct blob_record *blob, struct span name, struct span text)
+{
+    int64_t changed_ns;
+
+    if (span_eq(name, SPAN("AccessTier")))
+        blob->access_tier = access_tier_of(text);
+    else if (span_eq(name, SPAN("AccessTierInferred")))
+        blob->access_tier_inferred = span_eq_nocase(text, SPAN("true"));
+    else if (span_eq(name, SPAN("ArchiveStatus")))
+        blob->rehydrating = access_tier_rehydrating(text);
+    else if (span_eq(name, SPAN("AccessTierChangeTime")))
+        blob->access_tier_changed_ns = http_date_parse(text, &changed_ns) < 0 ? 0 : changed_ns;
+    else
+        return false;
+    return true;
+}
+
+static int keep_tag_count(struct list_page *page, struct span text)
+{
+    uint64_t n;
+
+    if (span_to_u64(text, &n) < 0 || n > UINT32_MAX)
+        return -EBADMSG;
+    page->blob.tags_unknown = (uint32_t)n;
+    return 0;
+}
+
 static int keep_blob_date_or_size(struct list_page *page, struct span name, struct span text)
 {
     struct blob_record *blob = &page->blob;
@@ -112,6 +140,10 @@ static int keep_blob_date_or_size(struct list_page *page, struct span name, stru
     if (span_eq(name, SPAN("Content-Length")))
         return span_to_u64(text, &blob->length) ? -EBADMSG : 0;
     keep_lease(&blob->cloud_lease, name, text);
+    if (span_eq(name, SPAN("TagCount")))
+        return keep_tag_count(page, text);
+    if (keep_access_tier(blob, name, text))
+        return 0;
     return span_eq(name, SPAN("BlobType")) ? keep_type(page, text) : 0;
 }
 

@@ -115,7 +115,8 @@ static struct next foreign(struct sending *s, struct span etag)
 
     if (s->looking)
         return blocks_go_on(s);
-    if (policy == CONFLICT_THEIRS)
+    /* What amends a version that the cloud has no more is void under `ours` as well. */
+    if (policy == CONFLICT_THEIRS || (policy == CONFLICT_OURS && upload_amends(s->upload)))
         return sending_superseded(s);
     if (policy == CONFLICT_OURS && !s->unconditional && etag.len) {
         s->unconditional = true;
@@ -128,7 +129,7 @@ static struct next foreign(struct sending *s, struct span etag)
 
 struct next prove_start(struct sending *s)
 {
-    if (!s->upload->name.blob.len)
+    if (!s->upload->name.blob.len || upload_amends(s->upload))
         return foreign(s, SPAN("another"));
     sending_request(s, OP_HEAD, WAN_HEAD, false);
     wan_start(&s->wan, &s->op.done);

@@ -130,6 +130,9 @@ static struct next upload_begin(struct op *op)
         return send_blob_change(s, OP_PROPERTIES, "properties");
     case UPLOAD_METADATA:
         return send_blob_change(s, OP_METADATA, "metadata");
+    case UPLOAD_TAGS:
+    case UPLOAD_TIER:
+        return amend_start(s);
     case UPLOAD_DELETE:
         return send_delete(s);
     case UPLOAD_CONTAINER_CREATE:
@@ -162,6 +165,8 @@ static struct next content_send(struct op *op)
     wan_header(&s->wan, SPAN("x-ms-blob-type"), SPAN("BlockBlob"));
     record_to_headers(&s->wan, record);
     metadata_to_headers(&s->wan, record->metadata, record->metadata_count);
+    tags_to_header(&s->wan, record->tags);
+    access_tier_to_header(&s->wan, record);
     sending_crc(s, &s->wan, s->load.crc64, record->content_md5.len > 0);
     s->wan.body = span_from(s->load.buffer->base, s->load.buffer->used);
     wan_start(&s->wan, &op->done);

@@ -1,6 +1,6 @@
 /* upstream/upload.h - one entry of the write-back queue on its way; shared by upload.c (which
- * request, what the answer means, how it ends), blocks.c (large contents) and prove.c (lost
- * answers). */
+ * request, what the answer means, how it ends), blocks.c (large contents), amend.c (tags) and
+ * prove.c (lost answers). */
 #ifndef UPSTREAM_UPLOAD_H
 #define UPSTREAM_UPLOAD_H
 
@@ -44,7 +44,8 @@ struct sending {
     struct load load;
     struct blocks *blocks;
     struct staged_list *proof; /* committed, prove.c */
-    struct span headed_etag;   /* of the version looked at, prove.c */
+    struct span headed_etag;   /* of the version looked at: prove.c, amend.c */
+    int64_t headed_modified_ns;
     unsigned restages;
     struct name theirs; /* superseded: what to ask the cloud for afterwards */
     struct {
@@ -72,6 +73,10 @@ struct next sending_decide(struct sending *s, enum verdict verdict, struct span 
 /* Was it the checksum header it refused? Then it is not sent again, and the request may be
  * repeated. */
 bool sending_crc_refused(struct sending *s, const struct wan *wan);
+/* amend.c: a change that leaves the version's ETag. It has no conditions of its own, so the version
+ * is looked at first. */
+bool upload_amends(const struct upload *upload);
+struct next amend_start(struct sending *s);
 /* A condition failed, or our blocks are committed: was it our own success? */
 struct next prove_start(struct sending *s);
 /* blocks.c: stage all blocks, then commit. */

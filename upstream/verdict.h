@@ -15,8 +15,10 @@ enum upload_operation {
     OP_CONTAINER_CREATE = 1 << 7,
     OP_CONTAINER_DELETE = 1 << 8,
     OP_CONTAINER_METADATA = 1 << 9,
-    OP_HEAD = 1 << 10, /* proof of a lost answer */
-    OP_ANY = (1 << 11) - 1,
+    OP_HEAD = 1 << 10, /* proof of a lost answer; the version before it is amended */
+    OP_TAGS = 1 << 11,
+    OP_TIER = 1 << 12,
+    OP_ANY = (1 << 13) - 1,
 };
 
 enum verdict {

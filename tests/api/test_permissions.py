@@ -33,7 +33,8 @@ NEEDS = {
     "COPY_BLOB_FROM_URL": CREATE, "COPY_BLOB": CREATE, "PUT_BLOCK_LIST": CREATE, "SNAPSHOT_BLOB": CREATE,
     "PUT_BLOCK": ("cw", "w"), "PUT_BLOCK_FROM_URL": ("cw", "w"), "SET_BLOB_PROPERTIES": WRITE, "SET_BLOB_METADATA": WRITE,
     "SET_BLOB_TIER": WRITE, "ABORT_COPY_BLOB": WRITE, "PUT_PAGE": WRITE, "SET_IMMUTABILITY_POLICY": ("i", "i"),
-    "SET_LEGAL_HOLD": ("i", "i"),
+    "SET_LEGAL_HOLD": ("i", "i"), "LEASE_BLOB": ("wd", "wd"), "LEASE_CONTAINER": ("wd", ""),
+    "APPEND_BLOCK": ("aw", "aw"), "APPEND_BLOCK_FROM_URL": ("aw", "aw"), "SEAL_BLOB": WRITE,
 }
 # What says that the credentials were not enough.
 REFUSED = {"AuthorizationPermissionMismatch", "AuthorizationFailure", "AuthorizationResourceTypeMismatch",

@@ -131,7 +131,7 @@ def test_source__another_hearth(api, ctr, tmp_path):
     assert a.status == 202, a
     g = here.request("GET", "/ccc/b")
     assert g.body == body and g.headers["x-ms-meta-k"] == "v"
-    a = copy(here, "ccc", f"{other.endpoint}/ccc/a%20b?{sas[:-6]}", "copy", name="c")
+    a = copy(here, "ccc", f"{other.endpoint}/ccc/a%20b?" + sas.replace("sig=", "sig=AAAA"), "copy", name="c")
     assert (a.status, a.code, a.headers["x-ms-copy-source-error-code"]) == (403, "CannotVerifyCopySource", "AuthenticationFailed")
     assert own.stop() == 0 and other.stop() == 0
 

@@ -186,3 +186,52 @@ def test_python__a_batch_under_a_sas(box, container, sas):
         client.upload_blob(name, b"x")
     assert [p.status_code for p in client.delete_blobs("a", "b")] == [202] * 2
     assert list(client.list_blobs()) == []
+
+
+# ---- snapshots: of the local account ----
+
+def test_python__snapshots_are_taken_listed_read_copied_deleted(second):
+    service, container = second
+    blob = service.get_blob_client(container, "dir/b")
+    texts, taken = [payload(n, n) for n in (100, 200000)], []
+    for text in texts:
+        blob.upload_blob(text, overwrite=True, metadata={"len": str(len(text))})
+        taken.append(blob.create_snapshot(metadata={"kept": "1"} if len(text) == 100 else None)["snapshot"])
+    old = [service.get_blob_client(container, "dir/b", snapshot=s) for s in taken]
+    assert [o.download_blob().readall() for o in old] == texts
+    assert [o.get_blob_properties().metadata for o in old] == [{"kept": "1"}, {"len": "200000"}]
+    assert old[1].get_blob_properties().etag == blob.get_blob_properties().etag
+    listed = [(b.name, b.snapshot) for b in service.get_container_client(container).list_blobs(include=["snapshots"])]
+    assert listed == [("dir/b", taken[0]), ("dir/b", taken[1]), ("dir/b", None)]
+    with pytest.raises(ResourceExistsError) as e:
+        blob.delete_blob()
+    assert e.value.error_code == "SnapshotsPresent"
+    blob.start_copy_from_url(old[0].url)  # promoted
+    assert blob.download_blob().readall() == texts[0]
+    old[0].delete_blob()
+    with pytest.raises(ResourceNotFoundError):
+        old[0].get_blob_properties()
+    assert old[1].download_blob().readall() == texts[1]
+    blob.delete_blob(delete_snapshots="only")
+    assert blob.exists() and not old[1].exists()
+    blob.create_snapshot()
+    blob.delete_blob(delete_snapshots="include")
+    assert not blob.exists()
+
+
+def test_python_aio__a_snapshot_holds_while_the_blob_is_overwritten(second):
+    from azure.storage.blob.aio import BlobServiceClient as Aio
+    service, container = second
+
+    async def flow():
+        async with Aio(service.url, credential=service.credential) as aio:
+            blob = aio.get_blob_client(container, "aio")
+            await blob.upload_blob(payload(70000), overwrite=True)
+            snapshots = [s["snapshot"] for s in await asyncio.gather(*(blob.create_snapshot() for _ in range(8)))]
+            await blob.upload_blob(b"other", overwrite=True)
+            for s in snapshots:
+                old = aio.get_blob_client(container, "aio", snapshot=s)
+                assert await (await old.download_blob()).readall() == payload(70000)
+            return snapshots
+
+    assert len(set(asyncio.run(flow()))) == 8

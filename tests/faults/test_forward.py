@@ -4,11 +4,13 @@ Real processes: a box, the proxy of tests/support/wan_proxy.py, Azurite."""
 import os
 import signal
 import uuid
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from azure.core import MatchConditions
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
-from azure.storage.blob import AccessPolicy, BlobLeaseClient, BlobServiceClient, ContainerSasPermissions
+from azure.storage.blob import (AccessPolicy, BlobLeaseClient, BlobServiceClient, ContainerClient, ContainerSasPermissions,
+                                generate_container_sas)
 
 from support.box import ACCOUNT, KEY, ROOT, Box, wait_until
 
@@ -158,7 +160,14 @@ def test_a_scope_of_this_box_alone_asks_nobody(box, wan):
     here = client(box.endpoint).create_container("here")
     here.upload_blob("b", b"x")
     wan.reset()
-    assert refused(here.get_blob_client("b").acquire_lease)[0] in (400, 201)
+    lease = here.get_blob_client("b").acquire_lease()
+    assert here.get_blob_client("b").get_blob_properties().lease.state == "leased"
+    lease.release()
+    in_an_hour = datetime.now(timezone.utc) + timedelta(hours=1)
+    here.set_container_access_policy({"r": AccessPolicy(ContainerSasPermissions(read=True), in_an_hour)})
+    assert [i.id for i in here.get_container_access_policy()["signed_identifiers"]] == ["r"]
+    sas = generate_container_sas(ACCOUNT, "here", account_key=KEY, policy_id="r")
+    assert ContainerClient.from_container_url(f"{here.url}?{sas}").download_blob("b").readall() == b"x"
     assert not wan.requests
 
 

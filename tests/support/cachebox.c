@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/date.h"
 #include "base/iobuf.h"
 #include "cache/names.h"
 #include "cache/store.h"
@@ -475,6 +476,95 @@ int box_delete(struct cachebox *box, uint32_t account, const char *container, ui
     tx_delete(tx);
     upload_if_back(tx, UPLOAD_DELETE, account, container, blob);
     cache_commit(tx, box_done(box));
+    return box_wait(box);
+}
+
+/* ---- snapshots ---- */
+
+static struct piece copy_of(struct cachebox *box, struct blob *blob)
+{
+    size_t len;
+    int err;
+    _cleanup_(freep) char *bytes = box_read(box, blob, &len, &err);
+
+    if (err)
+        abort();
+    return (struct piece){box_object(box, bytes, len), 0, len};
+}
+
+int box_snapshot(struct cachebox *box, uint64_t id, const char *blob, uint64_t *snapshot)
+{
+    struct name name = box_name(id, blob);
+    struct snapshot_spec spec = {0};
+    struct snapshot_made made;
+    struct blob *current;
+    struct tx *tx;
+    int err;
+
+    cache_begin(box->cache, &name, &tx, box_done(box));
+    if (box_wait(box))
+        abort();
+    err = tx_current(tx, &current);
+    if (err) {
+        cache_rollback(tx, box_done(box));
+        return box_wait(box) ? -EIO : err;
+    }
+    if (blob_is_copied(current)) {
+        spec.copied = current;
+        spec.copy = copy_of(box, current);
+    }
+    if (tx_snapshot(tx, &spec, &made))
+        abort();
+    if (snapshot)
+        *snapshot = made.snapshot;
+    cache_commit(tx, box_done(box));
+    return box_wait(box);
+}
+
+int box_delete_snapshot(struct cachebox *box, uint64_t id, const char *blob, uint64_t snapshot)
+{
+    struct name name = box_name(id, blob);
+    struct blob *found;
+    struct tx *tx;
+    int err;
+
+    cache_begin(box->cache, &name, &tx, box_done(box));
+    if (box_wait(box))
+        abort();
+    tx_find_snapshot(tx, snapshot, &found, box_done(box));
+    err = box_wait(box);
+    if (err) {
+        cache_rollback(tx, box_done(box));
+        return box_wait(box) ? -EIO : err;
+    }
+    tx_delete_snapshot(tx);
+    cache_commit(tx, box_done(box));
+    return box_wait(box);
+}
+
+int box_delete_snapshots(struct cachebox *box, uint64_t id, const char *blob)
+{
+    struct name name = box_name(id, blob);
+    struct tx *tx;
+
+    cache_begin(box->cache, &name, &tx, box_done(box));
+    if (box_wait(box))
+        abort();
+    tx_delete_snapshots(tx);
+    cache_commit(tx, box_done(box));
+    return box_wait(box);
+}
+
+int box_lookup_snapshot(struct cachebox *box, uint64_t id, const char *blob, uint64_t snapshot,
+                        struct blob **ret)
+{
+    char text[ISO8601_BYTES + 1];
+    struct name name = box_name(id, blob);
+
+    iso8601_print((int64_t)(snapshot * ISO8601_TICK_NS), text);
+    name.snapshot = span_of(text);
+    *ret = NULL;
+    cache_lookup(box->cache, &name, ret, box_done(box));
     return box_wait(box);
 }
 

@@ -76,6 +76,12 @@ int box_delete(struct cachebox *box, uint32_t account, const char *container, ui
 /* Copy Blob, as blobapi does it: by reference where it can. -ENODATA: bytes of it are absent. */
 int box_copy(struct cachebox *box, struct blob *source, uint32_t account, const char *container,
              uint64_t id, const char *blob);
+/* Snapshot Blob, as blobapi does it; -ENOENT: there is no blob. */
+int box_snapshot(struct cachebox *box, uint64_t id, const char *blob, uint64_t *snapshot);
+int box_delete_snapshot(struct cachebox *box, uint64_t id, const char *blob, uint64_t snapshot);
+int box_delete_snapshots(struct cachebox *box, uint64_t id, const char *blob); /* the blob stays */
+int box_lookup_snapshot(struct cachebox *box, uint64_t id, const char *blob, uint64_t snapshot,
+                        struct blob **ret);
 int box_lookup(struct cachebox *box, uint64_t id, const char *blob, struct blob **ret);
 /* Bytes of a version, malloc'ed; NULL: reading failed with *err. */
 char *box_read(struct cachebox *box, struct blob *blob, size_t *len, int *err);

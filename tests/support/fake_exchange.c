@@ -49,7 +49,8 @@ static void fake_read(struct exchange *http, struct iobuf *into, struct completi
     }
     if (into) {
         n = MIN(fake->unread.len, MIN(limit, (size_t)(into->size - into->used)));
-        memcpy(into->base + into->used, fake->unread.base, n);
+        if (n)
+            memcpy(into->base + into->used, fake->unread.base, n);
         into->used += (uint32_t)n;
         fake->unread = span_skip(fake->unread, n);
         http->body_ended = fake->unread.len == 0;

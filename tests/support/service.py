@@ -115,7 +115,7 @@ class Service:
     def url_of(self, blob):
         """A URL with its own right to be read: what a copy source needs."""
         path = f"/{self.shared}/{blob}"
-        sas = service_sas(self.api.account, self.api.key, self.shared, blob, sp="r")
+        sas = service_sas(self.api.account, self.api.key, self.shared, blob, sp="rt")
         return f"{self.api.scheme}://{self.api.authority}{self.api.base}{path}?{sas}"
 
     def etag(self, op):

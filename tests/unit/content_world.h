@@ -13,6 +13,7 @@
 #include "base/loop.h"
 #include "cache/fill.h"
 #include "cache/metrics.h"
+#include "cache/names.h"
 #include "cache/record.h"
 #include "tests/support/devices.h"
 #include "tests/support/tempdir.h"
@@ -319,12 +320,11 @@ static inline struct blob *world_blob(struct world *w, const struct piece *piece
 
     blob->refs = 1;
     blob->cache = &w->cache;
-    blob->pieces = xcalloc(n, sizeof(*pieces));
+    blob->list = piece_list_new(pieces, n, n);
+    blob->pieces = blob->list->at;
     blob->piece_count = n;
-    for (size_t i = 0; i < n; i++) {
-        blob->pieces[i] = pieces[i];
+    for (size_t i = 0; i < n; i++)
         blob->record.length += pieces[i].length;
-    }
     return blob;
 }
 

@@ -24,8 +24,9 @@ static const struct contract cloud_contracts[] = {
      .md5 = true,
      .fresh_ns = 60 * NS_PER_SEC,
      .offline = OFFLINE_FAIL},
-    {.id = 5, .pattern = SPAN("kvs/*"), .write = WRITE_LOCAL, .md5 = true},
-    {.id = 7, .pattern = SPAN("denied/*"), .write = WRITE_DENY},
+    {.id = 5, .pattern = SPAN("kvs/*"), .write = WRITE_LOCAL, .md5 = true, .lease = LEASE_LOCAL},
+    {.id = 7, .pattern = SPAN("held/*"), .write = WRITE_BACK, .md5 = true, .lease = LEASE_LOCAL},
+    {.id = 8, .pattern = SPAN("denied/*"), .write = WRITE_DENY},
     {.id = 6, .pattern = SPAN("*"), .write = WRITE_BACK, .md5 = true, .fresh_ns = 60 * NS_PER_SEC},
 };
 static const struct account account_rows[] = {
@@ -195,6 +196,7 @@ static inline int setup_cloud(void **state)
     setup(state);
     add_container("strict");
     add_container("kvs");
+    add_container("held");
     sas = fake_sas(engine.arena, SPAN("far"), SPAN("secret"), "rwdlac");
     return 0;
 }

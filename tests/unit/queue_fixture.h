@@ -41,6 +41,7 @@ static inline const char *queue_kind(const struct upload *upload)
            : upload->kind == UPLOAD_CONTAINER_CREATE ? "+/"
            : upload->kind == UPLOAD_CONTAINER_DELETE ? "-/"
            : upload->kind == UPLOAD_METADATA         ? "m:"
+           : upload->kind == UPLOAD_TAGS             ? "t:"
                                                      : "p:";
 }
 

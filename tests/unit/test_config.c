@@ -17,7 +17,7 @@ static const char good[] =
     "  aliases = { \"Acct.Blob.core.windows.net\", \"b\" }\n"
     "  upstream { endpoint = \"http://127.0.0.1:1/acct/\" auth = key key = \"a2V5\" }\n"
     "  contract \"ckpt/*\" { write = back markers = { \"latest\" } class = default }\n"
-    "  contract \"*\" { write = deny fresh = immutable offline = fail }\n"
+    "  contract \"*\" { write = deny fresh = immutable offline = fail lease = local }\n"
     "}\n"
     "account \"local\" { key = \"a2V5\" }\n";
 
@@ -65,9 +65,12 @@ static void test_config__a_whole_file_becomes_a_config(void **state)
     assert_int_equal(account->contracts[0].class, CLASS_DEFAULT);
     assert_true(account->contracts[0].fresh_ns == 60000000000ULL);
     assert_int_equal(account->contracts[1].fresh, FRESH_IMMUTABLE);
+    assert_int_equal(account->contracts[0].lease, LEASE_CLOUD); /* the default, with a cloud */
+    assert_int_equal(account->contracts[1].lease, LEASE_LOCAL);
     assert_true(account_is_local(&config->accounts.at[1]));
     assert_int_equal(account->id, account_id(SPAN("acct"))); /* wherever it stands in the file */
     assert_int_equal(config->accounts.at[1].contracts[0].write, WRITE_LOCAL);
+    assert_int_equal(config->accounts.at[1].contracts[0].lease, LEASE_LOCAL);
     config_free(config);
 }
 
@@ -123,10 +126,14 @@ static void test_config__what_is_not_served_yet_is_named(void **state)
 {
     refused("account \"a\" {\n contract \"*\" { write = through }\n}\n",
             ":2: write = through is not served yet by this version");
+    refused("account \"a\" { contract \"*\" { write = local lease = cloud } }\n",
+            "lease = cloud: no cloud hears of what this scope has");
     refused("account \"a\" { contract \"*\" { fresh = strict } }\n",
             "fresh = strict is not served yet");
     refused("account \"a\" { contract \"*\" { class = kv } }\n", "class = kv is not served yet");
     refused("account \"a\" { contract \"*\" { ttl = 1h } }\n", "ttl = 1h is not served yet");
+    refused("account \"a\" { public_access = yes\n upstream { endpoint = \"https://x.y\" } }\n",
+            "public_access = yes is not served yet for an account with an upstream");
     refused("require_encrypted = yes\n", "require_encrypted = yes is not served yet");
 }
 

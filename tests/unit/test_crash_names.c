@@ -3,12 +3,12 @@
  * can be brought to what is here by the queue alone; the consistency walk finds nothing.
  *
  * Method: a seeded mix of Put Blob (located, one and several extents), Put Block, Put Block List,
- * Delete, uploads, reads (what was evicted is filled from the cloud), with eviction and compaction
- * in the background and up to three changes under way at once; a restart in the middle. The devices
- * are cloned before a device write or flush of any thread - of all of them an even sample is kept -
- * together with what was acknowledged by then. Each clone is cut with several seeds, each with
- * another copy of the index folder from before it, and opened again. One device and two in turn.
- * HEARTH_LONG=1 looks at five times as many states. */
+ * Append Block (in a local container), Delete, uploads, reads (what was evicted is filled from the
+ * cloud), with eviction and compaction in the background and up to three changes under way at once;
+ * a restart in the middle. The devices are cloned before a device write or flush of any thread - of
+ * all of them an even sample is kept - together with what was acknowledged by then. Each clone is
+ * cut with several seeds, each with another copy of the index folder from before it, and opened
+ * again. One device and two in turn. HEARTH_LONG=1 looks at five times as many states. */
 #include "tests/unit/unit.h"
 
 #include "base/crc64.h"
@@ -20,8 +20,9 @@
 #include "tests/support/io_tap.h"
 #include "tests/support/tempdir.h"
 
-#define NAMES        6
+#define NAMES        8
 #define BLOCK_NAMES  4 /* names from here on are written by blocks, one operation at a time */
+#define APPEND_NAMES 6 /* names from here on are append blobs of a local container */
 #define OPS_AT_ONCE  2 /* and one that is waited for */
 #define INTENTS_MAX  256
 #define TEXTS_MAX    1024
@@ -29,7 +30,7 @@
 #define CAPTURES_MAX 32
 #define COPIES_MAX   8
 #define PAIRS        2  /* states per capture: seed and copy of the index */
-#define STEPS        30 /* per boot */
+#define STEPS        40 /* per boot */
 
 /* What must be found: of one name. */
 struct view {
@@ -59,13 +60,13 @@ struct change_op {
     unsigned intent;
     struct piece piece;
     const char *name;
-    bool busy, committing;
+    bool busy, committing, append;
 };
 
 struct run {
     struct cachebox *box;
     struct io_tap tap;
-    uint64_t id, seed;
+    uint64_t id, local, seed;
     struct change_op ops[OPS_AT_ONCE];
     unsigned version;
     char *texts[TEXTS_MAX]; /* all that were ever written; the number is the cloud's ETag */
@@ -80,8 +81,14 @@ struct run {
     unsigned copies, copy_boot;
 };
 
-static const char *const names[NAMES] = {"a", "b", "dir/c", "latest", "blocks/x", "blocks/y"};
+static const char *const names[NAMES] = {"a",        "b",        "dir/c", "latest",
+                                         "blocks/x", "blocks/y", "log/x", "log/y"};
 static const char *const ids[BLOCKS] = {"a", "b", "c"};
+
+static uint64_t container_of_name(const struct run *run, const char *name)
+{
+    return strncmp(name, "log/", 4) == 0 ? run->local : run->id;
+}
 
 static uint64_t rnd_of(uint64_t *state, uint64_t below)
 {
@@ -240,7 +247,7 @@ static char *text_of(struct run *run, struct cachebox *box, struct blob *blob)
 static int find_text(struct run *run, struct cachebox *box, const char *name, char **ret)
 {
     struct blob *blob;
-    int err = box_lookup(box, run->id, name, &blob);
+    int err = box_lookup(box, container_of_name(run, name), name, &blob);
 
     *ret = NULL;
     if (err == -ENOENT || err == -ENODATA) /* nothing here; the cloud is asked */
@@ -285,7 +292,7 @@ static bool blocks_hold(struct run *run, struct cachebox *box, const char *name,
                         const struct view *view)
 {
     struct seen seen = {.view = view};
-    struct name of = box_name(run->id, name);
+    struct name of = box_name(container_of_name(run, name), name);
 
     if (cache_list_blocks(box->cache, &of, NULL, NULL, see_block, &seen))
         return false;
@@ -350,7 +357,7 @@ static bool cloud_follows(struct run *run, struct cachebox *box, const struct ca
     while ((n = upload_one(run, box, cloud)))
         if (n < 0 || box_wait(box))
             return false;
-    for (unsigned i = 0; i < NAMES; i++)
+    for (unsigned i = 0; i < APPEND_NAMES; i++)
         ok &= same(cloud[i], found[i]);
     return ok && cache_stats(box->cache).uploads_waiting == 0;
 }
@@ -414,11 +421,16 @@ static void op_step(struct completion *done)
         op->busy = false;
         return;
     }
-    if (text)
-        tx_put(op->tx, &record, &op->piece, 1, NULL, true);
+    if (op->append)
+        record.type = BLOB_APPEND;
+    if (text && op->append && *text)
+        tx_append(op->tx, &record, &op->piece);
+    else if (text)
+        tx_put(op->tx, &record, &op->piece, *text ? 1 : 0, NULL, true);
     else
         tx_delete(op->tx);
-    upload(op->tx, text ? UPLOAD_CONTENT : UPLOAD_DELETE, op->name);
+    if (!op->append)
+        upload(op->tx, text ? UPLOAD_CONTENT : UPLOAD_DELETE, op->name);
     op->committing = true;
     cache_commit(op->tx, &op->done);
 }
@@ -451,6 +463,35 @@ static void start_change(struct run *run, unsigned which)
                              .model = &run->model[which],
                              .intent = intend(run, &run->model[which], text),
                              .name = names[which],
+                             .busy = true,
+                             .done = {.fn = op_step, .loop = loop_poll_loop(run->box->poll)}};
+    if (object)
+        op->piece = (struct piece){object, 0, object_length(object)};
+    cache_begin(run->box->cache, &name, &op->tx, &op->done);
+}
+
+/* What the intent before it makes, and a bit more; else an empty one is made, or it is deleted. */
+static void start_append(struct run *run, unsigned which)
+{
+    struct model *model = &run->model[which];
+    const char *before = model->now.count ? model->intents[model->now.count - 1] : NULL;
+    const char *text = before && rnd(run, 8) == 0 ? NULL : keep_text(run, xstrdup(""));
+    struct name name = box_name(run->local, names[which]);
+    struct change_op *op;
+    struct object *object = NULL;
+
+    if (before && text) {
+        const char *bit = stamped(run, names[which]);
+
+        text = keep_text(run, xasprintf("%s%s", before, bit));
+        object = box_object(run->box, bit, strlen(bit));
+    }
+    op = free_op(run);
+    *op = (struct change_op){.run = run,
+                             .model = model,
+                             .intent = intend(run, model, text),
+                             .name = names[which],
+                             .append = true,
                              .busy = true,
                              .done = {.fn = op_step, .loop = loop_poll_loop(run->box->poll)}};
     if (object)
@@ -562,7 +603,7 @@ static void evict(struct run *run)
 
 static void step(struct run *run)
 {
-    uint64_t which = rnd(run, 14);
+    uint64_t which = rnd(run, 18);
 
     if (which < BLOCK_NAMES)
         start_change(run, (unsigned)which);
@@ -576,6 +617,8 @@ static void step(struct run *run)
         evict(run);
     else if (which < 13)
         keeper_call(run->box->cache->content->keeper, KEEP_COMPACT);
+    else if (which < 17)
+        start_append(run, APPEND_NAMES + (unsigned)rnd(run, 2));
     else
         read_one(run, (unsigned)rnd(run, NAMES));
 }
@@ -598,6 +641,7 @@ static struct run *run_new(uint64_t seed, unsigned devices, unsigned captures)
     run->box->io_ops = &run->tap.ops;
     cachebox_open(run->box);
     run->id = box_container(run->box, BOX_CLOUD, "safe");
+    run->local = box_container(run->box, BOX_LOCAL, "logs");
     copy_index(run);
     return run;
 }

@@ -48,7 +48,9 @@ static const struct {
     {"PATCH", "/acct/ctr/b", "", 405, "UnsupportedHttpVerb"},
     {"POST", "/acct/ctr/b", "", 405, "UnsupportedHttpVerb"},
     {"DELETE", "/acct/ctr/b?comp=block", "", 405, "UnsupportedHttpVerb"},
-    {"OPTIONS", "/acct/ctr/b", "", 403, "CorsPreflightFailure"},
+    {"OPTIONS", "/acct/ctr/b", "origin: http://a\naccess-control-request-method: GET\n", 403,
+     "CorsPreflightFailure"},
+    {"OPTIONS", "/acct/ctr/b", "origin: http://a\n", 400, "InvalidHeaderValue"},
     {"GET", "/acct/ctr/b?comp=nonsense", "", 400, "InvalidQueryParameterValue"},
     {"GET", "/acct/ctr?restype=nonsense", "", 400, "InvalidQueryParameterValue"},
     {"GET", "/nobody/ctr/b", "", 404, "ResourceNotFound"},
@@ -58,13 +60,18 @@ static const struct {
     {"GET", "/acct/ctr/b%zz", "", 400, "InvalidUri"},
     {"PUT", "/acct/ctr/b", "", 400, "MissingRequiredHeader"},
     {"PUT", "/acct/ctr/b", "x-ms-blob-type: Blob\n", 400, "InvalidHeaderValue"},
-    {"PUT", "/acct/ctr/b", "x-ms-blob-type: AppendBlob\n", 400, "UnsupportedHeader"},
+    {"PUT", "/acct/ctr/b", "x-ms-blob-type: PageBlob\n", 400, "UnsupportedHeader"},
     {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-copy-source: http://x/y\n", 400,
      "CannotVerifyCopySource"},
     {"PUT", "/acct/ctr/b", "x-ms-copy-source: http://x/y\n", 400, "CannotVerifyCopySource"},
-    {"PUT", "/acct/ctr/b?comp=lease", "", 400, "UnsupportedQueryParameter"},
-    {"PUT", "/acct/ctr/b?comp=snapshot", "", 400, "UnsupportedQueryParameter"},
-    {"PUT", "/acct/ctr/b?comp=tags", "", 400, "UnsupportedQueryParameter"},
+    {"PUT", "/acct/ctr/b?comp=lease", "", 400, "MissingRequiredHeader"},
+    {"PUT", "/acct/ctr/b?comp=expiry", "", 400, "UnsupportedQueryParameter"},
+    {"GET", "/acct/ctr/b", "x-ms-lease-id: 1\n", 400, "InvalidHeaderValue"},
+    {"PUT", "/acct/ctr/b?comp=snapshot", "", 404, "BlobNotFound"},
+    {"PUT", "/acct/ctr/b?snapshot=2020-01-01T00:00:00.0000000Z", BLOCK_BLOB, 400,
+     "InvalidOperation"},
+    {"PUT", "/acct/ctr/none?comp=tags", "", 404, "BlobNotFound"},
+    {"GET", "/acct/ctr/none?comp=tags", "", 404, "BlobNotFound"},
     {"POST", "/acct?comp=batch&restype=container", "", 400, "MissingRequiredHeader"},
     {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-structured-body: XSM/1.0; properties=crc64\n", 400,
      "MissingRequiredHeader"},
@@ -74,9 +81,13 @@ static const struct {
      "UnsupportedHeader"},
     {"GET", "/acct/ctr/b", "x-ms-structured-body: XSM/2.0; properties=crc64\n", 400,
      "InvalidHeaderValue"},
-    {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-tags: a=b\n", 400, "UnsupportedHeader"},
-    {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-access-tier: Cool\n", 400, "UnsupportedHeader"},
-    {"GET", "/acct/ctr/b?snapshot=2020-01-01T00:00:00.0000000Z", "", 400,
+    {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-tags: a!=b\n", 400, "InvalidTag"},
+    {"PUT", "/acct/ctr/b", BLOCK_BLOB "x-ms-access-tier: warm\n", 400, "InvalidBlobTier"},
+    {"GET", "/acct/ctr/b?snapshot=2020-01-01T00:00:00.0000000Z", "", 404, "BlobNotFound"},
+    {"GET", "/acct/ctr/b?snapshot=2020-01-01", "", 400, "InvalidQueryParameterValue"},
+    {"GET", "/acct/ctr?restype=container&comp=list&snapshot=2020-01-01T00:00:00.0000000Z", "", 400,
+     "UnsupportedQueryParameter"},
+    {"GET", "/acct/ctr/b?versionid=2020-01-01T00:00:00.0000000Z", "", 400,
      "UnsupportedQueryParameter"},
     {"GET", "/acct?restype=service&comp=stats", "", 400, "InvalidQueryParameterValue"},
     {"PUT", "/acct/ctr/b", BLOCK_BLOB "Content-MD5: AAAA\n", 400, "InvalidMd5"},
@@ -141,10 +152,10 @@ static void test_dialect__bad_requests(void **state)
 static void test_dialect__who_may_not_is_told_first(void **state)
 {
     run(&(struct fake_request){.method = "GET", .target = "/acct/ctr/b", .headers = ""});
-    assert_answer(401, "NoAuthenticationInformation");
-    assert_true(fake_answer_header(&answer, "WWW-Authenticate").len > 0);
+    assert_answer(409, "PublicAccessNotPermitted");
     run(&(struct fake_request){.method = "PUT", .target = "/acct/ctr/b?comp=lease", .headers = ""});
     assert_answer(401, "NoAuthenticationInformation");
+    assert_true(fake_answer_header(&answer, "WWW-Authenticate").len > 0);
     sas = fake_sas(engine.arena, SPAN("acct"), SPAN("wrong"), "rwdlact");
     ASK("GET", "/acct/ctr/b", "", 403, "AuthenticationFailed");
     sas = fake_sas(engine.arena, SPAN("acct"), SPAN("secret"), "r");
@@ -436,6 +447,10 @@ static void test_get_blob__structured(void **state)
         assert_header("Content-Range", "bytes 100-299/199999");
         assert_int_equal(structured_answer(&got), 200);
         assert_memory_equal(got, body + 100, 200);
+        ask("GET", "/acct/ctr/b", /* all of it withheld, in as many slices as a send takes */
+            arena_printf(engine.arena, "%sx-ms-range: bytes=0-63999\n", asked).base);
+        assert_int_equal(structured_answer(&got), 64000);
+        assert_memory_equal(got, body, 64000);
     }
     engine.settle_err = -EUCLEAN; /* what came last is never sent, the checksums neither */
     ask("GET", "/acct/ctr/b", asked);
@@ -469,6 +484,7 @@ static void test_dialect__structured_limits(void **state)
                                     "\nx-ms-structured-content-length: %llu\n",
                                     (unsigned long long)cases[i].content)
                            .base,
+            .body = SPAN(""),
             .claim = (int64_t)(cases[i].content + 21 + 18 * cases[i].segments)});
         assert_answer(cases[i].status, cases[i].code);
         assert_int_equal(answer.read_called, cases[i].status == 400);
@@ -699,7 +715,10 @@ static void test_delete_blob__once(void **state)
 {
     put("/acct/ctr/b", "x");
     ASK("DELETE", "/acct/ctr/b", "If-Match: \"0x0\"\n", 412, "ConditionNotMet");
-    ASK("DELETE", "/acct/ctr/b", "x-ms-delete-snapshots: only\n", 400, "UnsupportedHeader");
+    ASK("DELETE", "/acct/ctr/b", "x-ms-delete-snapshots: all\n", 400, "InvalidHeaderValue");
+    ASK("DELETE", "/acct/ctr/b?snapshot=2020-01-01T00:00:00.0000000Z",
+        "x-ms-delete-snapshots: only\n", 400, "InvalidOperation");
+    ASK("DELETE", "/acct/ctr/b?snapshot=2020-01-01T00:00:00.0000000Z", "", 404, "BlobNotFound");
     ASK("DELETE", "/acct/ctr/b", "x-ms-delete-snapshots: include\n", 202, NULL);
     assert_header("x-ms-delete-type-permanent", "true");
     ASK("DELETE", "/acct/ctr/b", "", 404, "BlobNotFound");
@@ -724,6 +743,19 @@ static void test_metadata__is_replaced_as_a_whole(void **state)
     assert_header("Content-Language", "de");
     assert_header("Content-MD5", NULL);
     assert_header("x-ms-meta-b", "2");
+}
+
+static void test_append__ends_at_50_000_blocks(void **state)
+{
+    ASK("PUT", "/acct/ctr/log", "x-ms-blob-type: AppendBlob\n", 201, NULL);
+    engine_blob(SPAN("log"))->record.committed_blocks = 49999;
+    assert_int_equal(ask_body("PUT", "/acct/ctr/log?comp=appendblock", "", "last"), 201);
+    assert_header("x-ms-blob-committed-block-count", "50000");
+    ask_body("PUT", "/acct/ctr/log?comp=appendblock", "", "more");
+    assert_answer(409, "BlockCountExceedsLimit");
+    assert_body_has("committed block count cannot exceed the maximum limit of 50,000");
+    ASK("GET", "/acct/ctr/log", "", 200, NULL);
+    assert_string_equal(body_text(), "last");
 }
 
 int main(void)
@@ -758,6 +790,7 @@ int main(void)
         TEST(test_get_blob__end_waits_until_all_is_checked),
         TEST(test_delete_blob__once),
         TEST(test_metadata__is_replaced_as_a_whole),
+        TEST(test_append__ends_at_50_000_blocks),
     };
 
     return cmocka_run_group_tests(tests, setup_all, teardown_all);

@@ -29,6 +29,22 @@ static void test_cloud__changes_carry_uploads_where_the_contract_says_so(void **
     assert_int_equal(cloud.opens, 0);
 }
 
+/* Never a success the cloud does not hear of; where nothing goes there it is this box's own. */
+static void test_cloud__append_blobs_are_for_local_scopes(void **state)
+{
+    ASK("PUT", "/far/ctr/b", "x-ms-blob-type: AppendBlob\n", 400, "UnsupportedHeader");
+    ask_body("PUT", "/far/ctr/b?comp=appendblock", "", "x");
+    assert_answer(400, "UnsupportedQueryParameter");
+    ASK("PUT", "/far/ctr/b?comp=seal", "", 400, "UnsupportedQueryParameter");
+    assert_int_equal(engine.uploads, 0);
+    ASK("PUT", "/far/kvs/b", "x-ms-blob-type: AppendBlob\n", 201, NULL);
+    assert_int_equal(ask_body("PUT", "/far/kvs/b?comp=appendblock", "", "x"), 201);
+    ASK("PUT", "/far/kvs/b?comp=seal", "", 200, NULL);
+    assert_int_equal(engine.uploads, 0);
+    ASK("GET", "/far/kvs/b", "", 200, NULL);
+    ASK("PUT", "/far/kvs/b?comp=appendblock", "", 400, "InvalidHeaderValue");
+}
+
 static void test_cloud__unknown_names_are_asked_for(void **state)
 {
     engine.unknown = -ENODATA;
@@ -372,10 +388,28 @@ static void test_cloud__lists_ask_for_what_is_not_known(void **state)
     assert_body_has("<Blobs></Blobs><NextMarker>2!1!YQ</NextMarker>");
 }
 
+/* Azure's promise (design section 5): neither kept here nor shown as if nothing were set. */
+static void test_cloud__its_service_properties_are_its_own(void **state)
+{
+    cloud.forwarded = (struct forwarded){.status = 200, .body = SPAN("theirs")};
+    ASK("GET", "/far?restype=service&comp=properties", "", 200, NULL);
+    assert_string_equal(body_text(), "theirs");
+    cloud.forwarded = (struct forwarded){.status = 202};
+    ask_body("PUT", "/far?restype=service&comp=properties", "", "<StorageServiceProperties />");
+    assert_answer(202, NULL);
+    assert_int_equal(cloud.forwards, 2);
+    ask_body("PUT", "/far-secondary?restype=service&comp=properties", "", "<a/>");
+    assert_answer(403, "InsufficientAccountPermissions");
+    ASK("GET", "/far/ctr?restype=container&comp=acl", "", 403, "AuthorizationFailure");
+    ASK("OPTIONS", "/far/ctr/b", "origin: http://a\naccess-control-request-method: GET\n", 403,
+        "CorsPreflightFailure");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         CLOUD_TEST(test_cloud__changes_carry_uploads_where_the_contract_says_so),
+        CLOUD_TEST(test_cloud__append_blobs_are_for_local_scopes),
         CLOUD_TEST(test_cloud__unknown_names_are_asked_for),
         CLOUD_TEST(test_cloud__only_what_depends_on_a_name_asks),
         CLOUD_TEST(test_cloud__expired_is_revalidated_or_stale),
@@ -387,6 +421,7 @@ int main(void)
         CLOUD_TEST(test_cloud__evicted_blocks_come_back_before_they_are_used_again),
         CLOUD_TEST(test_cloud__evicted_blocks_that_do_not_come_are_an_answer),
         CLOUD_TEST(test_cloud__evicted_blocks_of_a_replaced_blob_are_no_blocks),
+        CLOUD_TEST(test_cloud__its_service_properties_are_its_own),
         CLOUD_TEST(test_cloud__lists_ask_for_what_is_not_known),
     };
 

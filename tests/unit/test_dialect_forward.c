@@ -116,8 +116,9 @@ static void test_forward__leases_are_the_clouds_where_the_contract_says_so(void 
                      container_record(engine_container(SPAN("ctr")))->id);
     assert_sent("x-ms-lease-action", "break");
     assert_int_equal(cloud.forwards, 2);
-    ASK("PUT", "/far/kvs/b?comp=lease", "", 400, "UnsupportedQueryParameter"); /* write = local */
-    ASK("PUT", "/far/kvs?restype=container&comp=lease", "", 400, "UnsupportedQueryParameter");
+    ASK("PUT", "/far/kvs/b?comp=lease", "", 400, "MissingRequiredHeader"); /* write = local */
+    ASK("PUT", "/far/kvs?restype=container&comp=lease", "", 400, "MissingRequiredHeader");
+    ASK("PUT", "/far/held/b?comp=lease", "", 400, "MissingRequiredHeader"); /* lease = local */
     assert_int_equal(cloud.forwards, 2);
 }
 

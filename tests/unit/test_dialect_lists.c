@@ -266,9 +266,20 @@ static void test_account__info_and_properties(void **state)
     assert_body_has("<StorageServiceProperties>");
 }
 
+static void test_account__properties_that_others_set_meanwhile(void **state)
+{
+    const char *target = "/acct?restype=service&comp=properties";
+
+    assert_int_equal(ask_body("PUT", target, "", "<StorageServiceProperties />"), 202);
+    engine.commit_err = -ESTALE; /* again and again */
+    ask_body("PUT", target, "", "<StorageServiceProperties />");
+    assert_answer(503, "ServerBusy");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(test_account__properties_that_others_set_meanwhile),
         TEST(test_blocks__are_committed_in_the_order_of_the_list),
         TEST(test_blocks__bad_lists_change_nothing),
         TEST(test_blocks__a_silent_client_holds_no_buffer),

@@ -49,6 +49,8 @@ static uint64_t container_in_cloud(struct cachebox *box, const char *name)
     return id;
 }
 
+static uint32_t tag_count;
+
 static int learn(struct cachebox *box, uint64_t id, const char *blob, const char *etag,
                  uint64_t length, struct blob **ret)
 {
@@ -57,7 +59,8 @@ static int learn(struct cachebox *box, uint64_t id, const char *blob, const char
     struct blob_record record = {.type = BLOB_BLOCK,
                                  .length = length,
                                  .cloud_etag = span_of(etag),
-                                 .cloud_modified_ns = 1700000000000000000};
+                                 .cloud_modified_ns = 1700000000000000000,
+                                 .tags_unknown = tag_count};
     int err;
 
     *ret = NULL;
@@ -115,6 +118,44 @@ static void test_learn__the_same_etag_is_the_same_version_checked_again(void **s
     assert_int_equal(box_lookup(box, id, "b", &after), 0);
     assert_int_equal(blob_record(after)->checked_ns, checked);
     blob_unref(after);
+    assert_int_equal(cachebox_check(box), 0);
+    cachebox_free(box);
+}
+
+/* Tags change in the cloud without a new ETag: a version that was asked for again has as many as
+ * the cloud says, and which ones is not known; also after a restart. */
+static void test_learn__tags_are_known_by_their_number_only(void **state)
+{
+    static const struct span tags = SPAN("a\0001\0");
+    struct cachebox *box = cachebox_new(6);
+    uint64_t id = container_in_cloud(box, "deny");
+    struct name name = box_name(id, "b");
+    struct blob *blob, *current;
+    struct tx *tx;
+
+    tag_count = 2;
+    assert_int_equal(learn(box, id, "b", "\"1\"", 10, &blob), 0);
+    assert_int_equal(blob_record(blob)->tags_unknown, 2);
+    blob_unref(blob);
+    cache_begin(box->cache, &name, &tx, box_done(box));
+    assert_int_equal(box_wait(box), 0);
+    assert_int_equal(tx_current(tx, &current), 0);
+    tx_amend(tx, &(struct blob_record){.tags = tags});
+    cache_commit(tx, box_done(box));
+    assert_int_equal(box_wait(box), 0);
+    assert_int_equal(box_lookup(box, id, "b", &blob), 0);
+    assert_true(span_eq(blob_record(blob)->tags, tags) && !blob_record(blob)->tags_unknown);
+    blob_unref(blob);
+    tag_count = 1;
+    assert_int_equal(learn(box, id, "b", "\"1\"", 10, &blob), 0);
+    blob_unref(blob);
+    tag_count = 0;
+    cachebox_close(box);
+    cachebox_open(box);
+    assert_int_equal(box_lookup(box, id, "b", &blob), 0);
+    assert_int_equal(blob_record(blob)->tags.len, 0);
+    assert_int_equal(blob_record(blob)->tags_unknown, 1);
+    blob_unref(blob);
     assert_int_equal(cachebox_check(box), 0);
     cachebox_free(box);
 }
@@ -448,6 +489,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_learn__a_version_is_described_and_survives_a_restart, setup),
         cmocka_unit_test_setup(test_learn__the_same_etag_is_the_same_version_checked_again, setup),
+        cmocka_unit_test_setup(test_learn__tags_are_known_by_their_number_only, setup),
         cmocka_unit_test_setup(test_learn__another_etag_is_another_version, setup),
         cmocka_unit_test_setup(test_learn__absence_counts_for_its_time, setup),
         cmocka_unit_test_setup(test_learn__never_overrides_what_waits_for_the_cloud, setup),

@@ -37,6 +37,11 @@ static struct blob_row full_row(void)
                 .cloud_etag = SPAN("\"0x8D1\""),
                 .cloud_modified_ns = 17,
                 .checked_ns = 18,
+                .lease = {.kind = LEASE_KIND_BREAKING,
+                          .id = {1, 2, 3, [15] = 16},
+                          .period_ns = LEASE_INFINITE,
+                          .serial = 77},
+                .sealed = true,
             },
         .manifest = 99,
         .located = true,
@@ -69,6 +74,7 @@ static void test_blob_row__comes_back_whole(void **state)
     assert_span(back.record.content_md5, row.record.content_md5);
     assert_span(back.record.cloud_etag, row.record.cloud_etag);
     assert_true(back.record.has_crc64 && back.record.sole && back.located && back.confirmed);
+    assert_true(back.record.sealed);
     assert_int_equal(back.record.metadata_count, 2);
     assert_span(back.record.metadata[0].name, SPAN("Epoch"));
     assert_int_equal(back.record.metadata[1].value.len, 0);
@@ -77,6 +83,10 @@ static void test_blob_row__comes_back_whole(void **state)
     assert_int_equal(back.extent.at.generation, 3);
     assert_int_equal(back.extent.crc[0], 6);
     assert_int_equal(back.object_state, OBJECT_DIRTY);
+    assert_int_equal(back.record.lease.kind, LEASE_KIND_BREAKING);
+    assert_memory_equal(back.record.lease.id, row.record.lease.id, 16);
+    assert_int_equal(back.record.lease.period_ns, LEASE_INFINITE);
+    assert_int_equal(back.record.lease.serial, 77);
 }
 
 static void test_blob_row__unknown_fields_survive_a_rewrite(void **state)
@@ -100,14 +110,18 @@ static void test_decoders__take_any_bytes(void **state)
     struct blob_row row = full_row();
     struct upload_row entry = {.kind = UPLOAD_CONTENT, .blob = SPAN("a"), .held = SPAN("why")};
     struct manifest_piece piece = {.object = {1, 1, 1}, .length = 9, .block = SPAN("id")};
+    struct access_policy policy = {SPAN("a"), SPAN("2026"), SPAN("2030"), SPAN("rl")};
+    struct container_row with_policy = {.record = {.policies = &policy, .policy_count = 1}};
+    _cleanup_(row_bytes_done) struct row_bytes acl = {0};
 
+    container_row_encode(&acl, &with_policy);
     blob_row_encode(&value, &row);
     upload_row_encode(&upload, &entry);
     manifest_row_begin(&manifest);
     manifest_row_add(&manifest, &piece);
     random_seed(7);
     for (unsigned i = 0; i < 20000; i++) {
-        struct row_bytes *from = i % 3 == 0 ? &value : i % 3 == 1 ? &upload : &manifest;
+        struct row_bytes *all[] = {&value, &upload, &manifest, &acl}, *from = all[i % 4];
         size_t len = random_u64() % (from->used + 1), cursor = 0;
         _cleanup_(freep) char *copy = xmalloc(len); /* exact: ASan sees a read past it */
         struct container_row container;
@@ -117,7 +131,7 @@ static void test_decoders__take_any_bytes(void **state)
         struct span name, id;
 
         memcpy(copy, from->base, len);
-        for (unsigned k = 0; len && k < i % 4; k++)
+        for (unsigned k = 0; len && k < i % 5; k++)
             copy[random_u64() % len] ^= (char)random_u64();
         (void)!blob_row_decode(span_from(copy, len), &row, &space);
         (void)!upload_row_decode(span_from(copy, len), &entry);
@@ -135,11 +149,16 @@ static void test_rows__come_back(void **state)
     _cleanup_(row_bytes_done) struct row_bytes key = {0}, value = {0};
     _cleanup_(row_space_done) struct row_space space = {0};
     struct staged_row staged = {.object = {1, 2, 3}, .length = 8, .user = 5, .staged_ns = 6};
+    static const struct access_policy policies[] = {
+        {SPAN("a"), SPAN("2026-01-01"), SPAN(""), SPAN("rl")},
+        {SPAN("b"), SPAN(""), SPAN("2030-01-01"), SPAN("")}};
     struct container_row container = {.tombstone = true,
                                       .record = {.id = 4,
                                                  .metadata = metadata,
                                                  .metadata_count = 2,
                                                  .public_access = SPAN("blob"),
+                                                 .policies = policies,
+                                                 .policy_count = countof(policies),
                                                  .in_cloud = true}};
     struct upload_row upload = {.kind = UPLOAD_DELETE,
                                 .account = 1,
@@ -170,6 +189,10 @@ static void test_rows__come_back(void **state)
     assert_int_equal(container_row_decode(row_span(&value), &container, &space), 0);
     assert_true(container.tombstone && container.record.in_cloud);
     assert_int_equal(container.record.id, 4);
+    assert_int_equal(container.record.policy_count, 2);
+    assert_span(container.record.policies[0].permission, SPAN("rl"));
+    assert_span(container.record.policies[1].id, SPAN("b"));
+    assert_span(container.record.policies[1].expiry, SPAN("2030-01-01"));
     upload_row_encode(&value, &upload);
     assert_int_equal(upload_row_decode(row_span(&value), &upload), 0);
     assert_span(upload.base_etag, SPAN("\"e\""));

@@ -165,6 +165,10 @@ static bool refused(struct mini *m, const struct fake_request *r, struct fake_an
 static void change(struct mini *m, const struct fake_request *r, struct fake_answer *ret)
 {
     ret->status = 201;
+    if (strstr(r->target, "comp=tags")) {
+        ret->status = 204; /* and no ETag */
+        return;
+    }
     if (strstr(r->target, "comp=block&"))
         put_block(m, r);
     else if (refused(m, r, ret))
@@ -188,7 +192,9 @@ static void change(struct mini *m, const struct fake_request *r, struct fake_ans
 
 static void answer(struct mini *m, const struct fake_request *r, struct fake_answer *ret)
 {
-    if (strcmp(r->method, "HEAD") == 0)
+    if (strcmp(r->method, "HEAD") == 0 && m->there && refused(m, r, ret))
+        ret->no_body = true;
+    else if (strcmp(r->method, "HEAD") == 0)
         head(m, ret);
     else if (strcmp(r->method, "GET") == 0)
         get_list(m, r, ret);
@@ -678,6 +684,43 @@ static void test_upload__a_lost_change_of_properties_is_proved(void **state)
     }
 }
 
+static void test_upload__tags_are_sent_to_the_version_they_belong_to(void **state)
+{
+    struct mini mini = {.there = true, .version = 5};
+    struct blob *blob = version_of(1000, 12);
+    struct upload *u = entry(UPLOAD_TAGS, blob, BASE_ETAG, "\"v5\"");
+    static const char want[] =
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?><Tags><TagSet><Tag><Key>a</Key>"
+        "<Value>1 2</Value></Tag><Tag><Key>b</Key><Value></Value></Tag></TagSet></Tags>";
+    const struct fake_request *put;
+    struct run run;
+
+    blob->record.tags = SPAN("a\0001 2\0b\0\0");
+    run_open(&run, serve, &mini);
+    run_one(&run, u);
+    assert_int_equal(LAST(&run).end, UPLOAD_CONFIRMED);
+    assert_string_equal(LAST(&run).etag, "\"v5\""); /* it stays */
+    put = fake_cloud_request(run.cloud, "PUT", "comp=tags", 0);
+    assert_int_equal(put->body_len, sizeof(want) - 1);
+    assert_memory_equal(put->body, want, sizeof(want) - 1);
+    free(u);
+    mini.version = 7; /* somebody wrote another one */
+    u = entry(UPLOAD_TAGS, blob, BASE_ETAG, "\"v5\"");
+    run_one(&run, u);
+    assert_int_equal(LAST(&run).end, UPLOAD_HELD);
+    assert_null(fake_cloud_request(run.cloud, "PUT", "comp=tags", 1));
+    free(u);
+    contract.conflict = CONFLICT_OURS;
+    u = entry(UPLOAD_TAGS, blob, BASE_ETAG, "\"v5\"");
+    run_one(&run, u);
+    assert_int_equal(LAST(&run).end, UPLOAD_SUPERSEDED);
+    contract.conflict = CONFLICT_HOLD;
+    free(u);
+    blob->record.tags = (struct span){NULL, 0};
+    blob_unref(blob);
+    run_close(&run);
+}
+
 static void test_upload__refusals_wait_or_are_held(void **state)
 {
     static const struct {
@@ -792,6 +835,7 @@ int main(void)
         cmocka_unit_test(test_upload__deletes_and_properties),
         cmocka_unit_test(test_upload__another_content_is_no_proof_of_a_change_of_properties),
         cmocka_unit_test(test_upload__a_lost_change_of_properties_is_proved),
+        cmocka_unit_test(test_upload__tags_are_sent_to_the_version_they_belong_to),
         cmocka_unit_test(test_upload__refusals_wait_or_are_held),
         cmocka_unit_test(test_upload__the_queue_survives_an_outage),
         cmocka_unit_test(test_upload__containers),

@@ -689,6 +689,66 @@ static void test_properties__of_a_body_that_is_evicted(void **state)
 }
 
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+static void tag(uint64_t id, const char *blob, struct span tags)
+{
+    struct name name = box_name(id, blob);
+    struct blob *current;
+    struct tx *tx;
+
+    cache_begin(box->cache, &name, &tx, box_done(box));
+    assert_int_equal(box_wait(box), 0);
+    assert_int_equal(tx_current(tx, &current), 0);
+    tx_amend(tx, &(struct blob_record){.tags = tags});
+    tx_upload(tx, &(struct upload_spec){UPLOAD_TAGS, box_contract(BOX_CLOUD, "free", blob)});
+    cache_commit(tx, box_done(box));
+    assert_int_equal(box_wait(box), 0);
+}
+
+static void expect_tags(uint64_t id, const char *blob, struct span tags, enum durability durability,
+                        uint64_t etag)
+{
+    struct blob *found;
+
+    assert_int_equal(box_lookup(box, id, blob, &found), 0);
+    assert_true(span_eq(blob_record(found)->tags, tags));
+    assert_int_equal(blob_record(found)->durability, durability);
+    assert_true(blob_record(found)->etag == etag);
+    blob_unref(found);
+}
+
+/* One version with other tags: they go with the content that has not gone, else behind it, and only
+ * what the cloud has whole is durable there. */
+static void test_tags__of_the_same_version_follow_its_content(void **state)
+{
+    static const struct span one = SPAN("a\0001\0"), two = SPAN("a\0002\0"),
+                             three = SPAN("a\0003\0");
+    uint64_t id = ready_container("free"), etag;
+    struct blob *found;
+
+    put(id, "free", "a", "1");
+    assert_int_equal(box_lookup(box, id, "a", &found), 0);
+    etag = blob_record(found)->etag;
+    blob_unref(found);
+    assert_string_equal(take_all(), "a ");
+    tag(id, "a", one); /* behind what flies */
+    assert_string_equal(take_all(), "");
+    queue_end_first(UPLOAD_CONFIRMED, "\"c\"");
+    expect_tags(id, "a", one, DURABILITY_LOCAL, etag);
+    tag(id, "a", two); /* in its place or behind it */
+    assert_string_equal(take_all(), "t:a=\"c\" ");
+    tag(id, "a", three);
+    queue_end_first(UPLOAD_CONFIRMED, "\"c\"");
+    expect_tags(id, "a", three, DURABILITY_LOCAL, etag);
+    cachebox_close(box);
+    cachebox_open(box);
+    expect_tags(id, "a", three, DURABILITY_LOCAL, etag);
+    assert_string_equal(take_all(), "t:a=\"c\" ");
+    assert_true(span_eq(blob_record(out[0]->blob)->tags, three));
+    confirm_all();
+    expect_tags(id, "a", three, DURABILITY_CLOUD, etag);
+    assert_int_equal(box_expect(box, id, "a", "1"), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -713,6 +773,7 @@ int main(void)
         CASE(test_queue__survives_a_crash),
         CASE(test_properties__go_with_content_that_has_not_gone),
         CASE(test_properties__of_a_body_that_is_evicted),
+        CASE(test_tags__of_the_same_version_follow_its_content),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
