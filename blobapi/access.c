@@ -1,5 +1,5 @@
 /* blobapi/access.c - what a container's ACL says to authentication: its stored access policies, and
- * what it lets anybody do. Of accounts without a cloud: elsewhere both are the cloud's promise
+ * what it lets anybody do. Of containers that no cloud has: elsewhere both are the cloud's promise
  * (design section 5), and what a box remembers of them may be revoked by now. Loop thread. */
 #include "blobapi/request.h"
 
@@ -10,7 +10,8 @@ static struct container *container_of_target(const struct blobapi *api, const st
 {
     struct container *container = NULL;
 
-    if (!target->account || !account_is_local(target->account) || !target->container.len ||
+    if (!target->account || !target->container.len ||
+        contract_container_in_cloud(target->account, target->container) ||
         cache_container(api->conf.cache, target->account->id, target->container, &container) < 0)
         return NULL;
     return container;

@@ -91,7 +91,7 @@ void blob_headers(struct request *r, const struct blob *blob)
     answer_etag(r, b->etag);
     answer_date(r, SPAN("x-ms-creation-time"), b->created_ns ? b->created_ns : b->modified_ns);
     if (!b->snapshot) /* no lease is ever on one */
-        lease_headers(r, &b->lease);
+        lease_headers(r, &b->lease, b->cloud_lease);
     answer_add(r, SPAN("x-ms-blob-type"), type_name(b->type));
     if (b->type == BLOB_APPEND && !content_learned(b)) /* the cloud's number is not known here */
         answer_u64(r, SPAN("x-ms-blob-committed-block-count"), b->committed_blocks);

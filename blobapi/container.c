@@ -25,7 +25,7 @@ static void container_properties(struct request *r)
 {
     const struct container_record *c = container_record(r->container);
 
-    lease_headers(r, &c->lease);
+    lease_headers(r, &c->lease, c->cloud_lease);
     if (c->public_access.len)
         answer_add(r, SPAN("x-ms-blob-public-access"), c->public_access);
     answer_add(r, SPAN("x-ms-has-immutability-policy"), SPAN("false"));

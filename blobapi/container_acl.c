@@ -1,6 +1,5 @@
 /* blobapi/container_acl.c - Get and Set Container ACL: public access and stored access policies,
- * for the account's key only. With a cloud behind they are its promise: refused until they go
- * there. */
+ * for the account's key only. Of what a cloud has they are its promise and go there (forward.c). */
 #include "blobapi/handlers.h"
 
 #define CHANGE(op) container_of(REQUEST(op), struct container_change, r)
@@ -15,11 +14,8 @@ static struct next acl_done(struct op *op);
 struct next get_container_acl_start(struct op *op)
 {
     struct request *r = REQUEST(op);
-    enum az_error error;
+    enum az_error error = lease_verdict(r, &container_record(r->container)->lease);
 
-    if (!account_is_local(r->account))
-        return fail_query(r, AZ_UNSUPPORTED_QUERY_PARAMETER, SPAN("comp"));
-    error = lease_verdict(r, &container_record(r->container)->lease);
     if (error)
         return fail(r, error);
     return emit_begin(r, IOBUF_64K, GO(acl_emitting));
@@ -44,11 +40,8 @@ struct next set_container_acl_start(struct op *op)
 {
     struct container_change *c = CHANGE(op);
     struct span culprit;
-    enum az_error error;
+    enum az_error error = access_input(&c->r, &c->record.public_access, &culprit);
 
-    if (!account_is_local(c->r.account))
-        return fail_query(&c->r, AZ_UNSUPPORTED_QUERY_PARAMETER, SPAN("comp"));
-    error = access_input(&c->r, &c->record.public_access, &culprit);
     if (error)
         return culprit.len ? fail_header(&c->r, error, culprit) : fail(&c->r, error);
     return receive_document(&c->r, GO(acl_read));

@@ -5,6 +5,7 @@
  *   known, expired         asked again with a budget; the cloud silent: stale, or 503 by `offline`.
  *                          One that let a budget run out is asked for SILENCE_NS without waiting
  *   known, but not so      asked again (r->refetch): the cloud refused its bytes
+ *   in doubt               the cloud is changing it: asked whatever is known, as if expired
  *   known absent           -ENOENT
  *   not known              asked, once for all who wait; the cloud silent: -EHOSTUNREACH, a 503
  * An answer that is older than what the box learned meanwhile (-ESTALE) starts over,
@@ -53,6 +54,33 @@ static struct next found(struct request *r, int err)
     return r->find_after;
 }
 
+/* A number under which this request has not asked yet; 0: no doubt. */
+static uint64_t new_doubt(const struct request *r, const struct doubtful *of)
+{
+    uint64_t doubt = request_has_cloud(r) ? cache_doubt(r->api->conf.cache, of) : 0;
+
+    return doubt != r->doubt ? doubt : 0;
+}
+
+static struct doubtful blob_of(const struct request *r)
+{
+    return (struct doubtful){r->account->id, r->name.container, r->name.blob};
+}
+
+/* Bytes are here or not as before: what is asked is which version there is. */
+static struct next find_doubtful(struct request *r, uint64_t doubt)
+{
+    struct doubtful of = blob_of(r);
+    bool patient = !r->blob || r->contract->offline != OFFLINE_SERVE;
+
+    r->doubt = doubt;
+    r->asked_cloud = true;
+    upstream_ask_doubtful(r->api->conf.upstream, &of, doubt,
+                          patient ? REVALIDATE_WAIT_NS : REVALIDATE_BUDGET_NS, &r->newer,
+                          &r->op.done);
+    return AWAIT(find_revalidated);
+}
+
 static struct next find_hot(struct op *op)
 {
     struct request *r = REQUEST(op);
@@ -67,11 +95,17 @@ static struct next find_looked_up(struct op *op)
 {
     struct request *r = REQUEST(op);
 
+    struct doubtful of = blob_of(r);
+    uint64_t doubt;
+
     switch (op->done.err) {
     case 0:
         return GO(find_fresh);
     case -ENODATA:
         return request_has_cloud(r) ? GO(find_open) : found(r, -ENOENT);
+    case -ENOENT:
+        doubt = new_doubt(r, &of);
+        return doubt ? find_doubtful(r, doubt) : found(r, -ENOENT);
     default:
         return found(r, op->done.err);
     }
@@ -116,11 +150,15 @@ static struct next find_fresh(struct op *op)
 {
     struct request *r = REQUEST(op);
     const struct blob_record *record = blob_record(r->blob);
+    struct doubtful of = blob_of(r);
     bool forced = r->refetch;
+    uint64_t doubt;
     /* When the bytes are not here either, there is nothing to serve stale: worth a real wait. */
     bool patient = r->contract->offline != OFFLINE_SERVE || forced;
 
     r->refetch = false;
+    if (can_have_changed(r, record) && (doubt = new_doubt(r, &of)))
+        return find_doubtful(r, doubt);
     if (!can_have_changed(r, record) || (!forced && (r->asked_cloud || !expired(r, record))))
         return found(r, 0);
     r->asked_cloud = true;
@@ -135,12 +173,15 @@ static struct next find_fresh(struct op *op)
 
 static struct next find_again(struct request *r)
 {
+    r->doubt = 0; /* overtaken: its number is another one, or nothing is in doubt any more */
     r->blob = r->blob ? blob_unref(r->blob) : NULL;
     return ++r->asks < FIND_ROUNDS_MAX ? GO(find_hot) : found(r, -EBUSY);
 }
 
 static struct next find_silent(struct request *r)
 {
+    if (!r->blob) /* it may be there by now */
+        return found(r, -EHOSTUNREACH);
     atomic_store_explicit(silence_of(r), clock_mono_ns() + SILENCE_NS, memory_order_relaxed);
     return find_stale(r);
 }
@@ -153,8 +194,8 @@ static struct next find_revalidated(struct op *op)
         atomic_store_explicit(silence_of(r), 0, memory_order_relaxed);
     switch (op->done.err) {
     case 0:
-        r->learned |= blob_record(r->newer)->etag != blob_record(r->blob)->etag;
-        blob_unref(r->blob);
+        r->learned |= !r->blob || blob_record(r->newer)->etag != blob_record(r->blob)->etag;
+        r->blob = r->blob ? blob_unref(r->blob) : NULL;
         r->blob = TAKE(r->newer);
         return found(r, 0);
     case -ENOENT:
@@ -192,6 +233,7 @@ static struct next find_opened(struct op *op)
 
 static struct next find_container_hot(struct op *op);
 static struct next find_container_asked(struct op *op);
+static struct next find_container_told(struct op *op);
 
 struct next find_container(struct request *r, struct next after)
 {
@@ -200,9 +242,17 @@ struct next find_container(struct request *r, struct next after)
     return GO(find_container_hot);
 }
 
+/* What is told of the container itself; blobs in it are found as before. */
+static uint64_t container_doubt(const struct request *r, const struct doubtful *of)
+{
+    return r->target.blob.len || request_forwards(r) ? 0 : new_doubt(r, of);
+}
+
 static struct next find_container_hot(struct op *op)
 {
     struct request *r = REQUEST(op);
+    struct doubtful of = {.account = r->account->id, .name = r->target.container};
+    uint64_t doubt = container_doubt(r, &of);
     int err =
         cache_container(r->api->conf.cache, r->account->id, r->target.container, &r->container);
 
@@ -213,7 +263,29 @@ static struct next find_container_hot(struct op *op)
                                 &op->done);
         return AWAIT(find_container_asked);
     }
+    if (doubt && (!err || err == -ENOENT) && r->asks++ < FIND_ROUNDS_MAX) {
+        r->doubt = doubt;
+        upstream_ask_doubtful(r->api->conf.upstream, &of, doubt,
+                              err ? REVALIDATE_WAIT_NS : REVALIDATE_BUDGET_NS, NULL, &op->done);
+        return AWAIT(find_container_told);
+    }
     return found(r, err == -ENODATA ? -ENOENT : err);
+}
+
+/* Learned or overtaken: looked at again. A silent cloud: what is known, if it is there. */
+static struct next find_container_told(struct op *op)
+{
+    struct request *r = REQUEST(op);
+    bool known = r->container != NULL;
+
+    if (op->done.err == -ECANCELED)
+        return found(r, -ECANCELED);
+    if (op->done.err && op->done.err != -ESTALE && op->done.err != -ENOENT) {
+        r->stale = known;
+        return found(r, known && r->contract->offline == OFFLINE_SERVE ? 0 : -EHOSTUNREACH);
+    }
+    r->container = known ? container_unref(r->container) : NULL;
+    return GO(find_container_hot);
 }
 
 static struct next find_container_asked(struct op *op)

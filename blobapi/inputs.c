@@ -288,7 +288,6 @@ enum az_error structured_inputs(struct request *r, struct span *culprit)
     const struct operation *o = r->operation;
     struct span value = exchange_header(r->http, SPAN("x-ms-structured-body")), length;
 
-    r->content_bytes = r->http->body_bytes > 0 ? (uint64_t)r->http->body_bytes : 0;
     if (!value.len)
         return AZ_OK;
     *culprit = SPAN("x-ms-structured-body");

@@ -136,13 +136,11 @@ static struct next lease_begin(struct lease_request *l)
     struct span culprit = {NULL, 0};
     enum az_error error;
 
-    /* What the cloud grants is not ours to say yes to, nor no; as until leases were known here. */
-    if (!leases_granted_here(r->account, r->contract))
-        return fail_query(r, AZ_UNSUPPORTED_QUERY_PARAMETER, SPAN("comp"));
+    assert(leases_granted_here(r->account, r->contract)); /* else it has gone to the cloud */
     error = lease_inputs(l, &culprit);
     if (error)
         return fail_header(r, error, culprit);
-    if (l->asked.action != LEASE_BREAK && !(r->granted.rights & AUTH_WRITE)) /* d may only break */
+    if (!lease_permitted(r))
         return fail(r, AZ_AUTHORIZATION_PERMISSION_MISMATCH);
     return r->target.blob.len ? change_preview(r, CHANGE_NEEDS_BLOB, GO(lease_previewed))
                               : container_change(r, GO(lease_turn_container));

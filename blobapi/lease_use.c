@@ -20,6 +20,12 @@ struct lease_now lease_now_of(const struct request *r, const struct account *acc
                      clock_mono_ns());
 }
 
+bool lease_permitted(const struct request *r)
+{
+    return (r->granted.rights & AUTH_WRITE) ||
+           span_eq_nocase(exchange_header(r->http, SPAN("x-ms-lease-action")), SPAN("break"));
+}
+
 /* ---- x-ms-lease-id ---- */
 
 enum az_error lease_id_input(struct request *r, struct span *culprit)
@@ -94,9 +100,30 @@ struct lease lease_kept(const struct request *r)
 
 /* ---- shown ---- */
 
-void lease_headers(struct request *r, const struct lease *lease)
+static struct lease_now lease_told(enum cloud_lease told)
 {
-    struct lease_now now = lease_now_of(r, r->account, r->contract, lease);
+    static const struct lease_now now[] = {
+        [CLOUD_LEASE_NONE] = {.state = LEASE_AVAILABLE},
+        [CLOUD_LEASE_FIXED] = {.state = LEASE_LEASED},
+        [CLOUD_LEASE_INFINITE] = {.state = LEASE_LEASED, .infinite = true},
+        [CLOUD_LEASE_EXPIRED] = {.state = LEASE_EXPIRED},
+        [CLOUD_LEASE_BREAKING] = {.state = LEASE_BREAKING},
+        [CLOUD_LEASE_BROKEN] = {.state = LEASE_BROKEN},
+    };
+
+    return now[told < countof(now) ? told : CLOUD_LEASE_NONE];
+}
+
+static struct lease_now lease_shown(const struct request *r, const struct contract *contract,
+                                    const struct lease *lease, enum cloud_lease told)
+{
+    return leases_granted_here(r->account, contract) ? lease_now_of(r, r->account, contract, lease)
+                                                     : lease_told(told);
+}
+
+void lease_headers(struct request *r, const struct lease *lease, enum cloud_lease told)
+{
+    struct lease_now now = lease_shown(r, r->contract, lease, told);
 
     answer_add(r, SPAN("x-ms-lease-status"),
                lease_is_locked(&now) ? SPAN("locked") : SPAN("unlocked"));
@@ -106,12 +133,12 @@ void lease_headers(struct request *r, const struct lease *lease)
 }
 
 void emit_lease(const struct request *r, struct span container, struct span blob,
-                const struct lease *lease, struct emit *e)
+                const struct lease *lease, enum cloud_lease told, struct emit *e)
 {
     struct lease_now now = {.state = LEASE_AVAILABLE};
 
-    if (lease->kind != LEASE_KIND_NONE) /* looked up where it matters: a page has 5 000 rows */
-        now = lease_now_of(r, r->account, contract_for(r->account, container, blob), lease);
+    if (lease->kind != LEASE_KIND_NONE || told) /* a page has 5 000 rows, nearly all without */
+        now = lease_shown(r, contract_for(r->account, container, blob), lease, told);
     if (lease_is_locked(&now))
         EMIT(e, "<LeaseStatus>locked</LeaseStatus><LeaseState>");
     else

@@ -256,7 +256,7 @@ static void row_blob(struct list_blobs *l, const struct list_row *row)
     row_type(e, b);
     row_tier(e, b);
     if (!b->snapshot)
-        emit_lease(&l->r, l->r.target.container, row->name, &b->lease, e);
+        emit_lease(&l->r, l->r.target.container, row->name, &b->lease, b->cloud_lease, e);
     if (l->copy && b->copy_id.len)
         row_copy(e, b);
     EMIT(e, "<ServerEncrypted>true</ServerEncrypted>");

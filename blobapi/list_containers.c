@@ -108,7 +108,7 @@ static void container_row_emit(struct list_containers *l, const struct container
     EMIT(e, "</Last-Modified><Etag>");
     emit_bytes(e, etag, (size_t)len); /* quoted, unlike a blob's */
     EMIT(e, "</Etag>");
-    emit_lease(&l->r, c->name, SPAN(""), &c->lease, e);
+    emit_lease(&l->r, c->name, SPAN(""), &c->lease, c->cloud_lease, e);
     if (c->public_access.len) {
         EMIT(e, "<PublicAccess>");
         emit_xml(e, c->public_access);

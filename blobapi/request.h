@@ -67,8 +67,15 @@ enum body_rule {
 };
 /* Public access a container needs for who has no credentials; blob is less than container. */
 enum anonymous { ANONYMOUS_NEVER, ANONYMOUS_BLOB, ANONYMOUS_CONTAINER };
-/* What a change asks of the contract; reads ask nothing. */
-enum promise { PROMISE_NONE, PROMISE_CHANGE };
+/* Who answers, and what a change asks of the contract. On accounts without a cloud, and in scopes
+ * that never leave the box, what the cloud promises elsewhere is answered by the row's handler. */
+enum promise {
+    PROMISE_NONE,
+    PROMISE_CHANGE,     /* a change acknowledged here */
+    PROMISE_CLOUD_READ, /* the cloud answers, always */
+    PROMISE_CLOUD,      /* a change that the cloud makes, always */
+    PROMISE_LEASE,      /* the cloud, if the contract says lease = cloud */
+};
 
 struct operation {
     struct span name; /* as Microsoft's documents call it; log and metrics */
@@ -158,9 +165,10 @@ struct request {
     struct blob *blob; /* a reference */
     int found;         /* 0, -ENOENT, or why it cannot be known */
     bool asked_cloud, stale;
-    bool learned;  /* the version came with this request: a miss; revalidated it is a hit */
-    bool refetch;  /* ask the cloud even if what is known is fresh; find_blob clears it */
-    unsigned asks; /* rounds to the cloud, bounded by FIND_ROUNDS_MAX */
+    bool learned;   /* the version came with this request: a miss; revalidated it is a hit */
+    uint64_t doubt; /* the number of the name's mark under which it was asked for */
+    bool refetch;   /* ask the cloud even if what is known is fresh; find_blob clears it */
+    unsigned asks;  /* rounds to the cloud, bounded by FIND_ROUNDS_MAX */
     struct range first;
     struct blob *newer;     /* what a revalidation gave */
     struct next find_after; /* each sub-routine of steps has its own place to go on */
@@ -176,9 +184,10 @@ struct request {
 
     struct next gate_after; /* lease_use.c */
 
-    struct refill *refill;     /* refill.c */
-    struct source *source;     /* source.c */
-    struct transfer *transfer; /* transfer.c */
+    struct refill *refill;         /* refill.c */
+    struct source *source;         /* source.c */
+    struct forward_state *forward; /* forward.c */
+    struct transfer *transfer;     /* transfer.c */
 
     /* receive.c */
     struct receive *receive;
@@ -258,12 +267,23 @@ enum az_error hash_inputs(struct request *r, struct hash_inputs *ret, struct spa
 /* Likewise of a copy source: x-ms-source-content-md5, -crc64. */
 enum az_error source_hash_inputs(struct request *r, struct hash_inputs *ret, struct span *culprit);
 /* x-ms-structured-body where the operation reads or sends one (refused elsewhere): sets
- * r->structured and r->content_bytes. */
+ * r->structured and r->content_bytes (the body's, before). */
 enum az_error structured_inputs(struct request *r, struct span *culprit);
 /* x-ms-copy-source-tag-option: COPY. */
 bool tags_are_copied(const struct request *r);
 /* Headers of features that are not served: silently leaving one out would be a wrong success. */
 enum az_error unserved_inputs(struct request *r, struct span *culprit);
+
+/* ---- forward.c: what the cloud answers (PROMISE_CLOUD...) ---- */
+/* Has the account a cloud, and does that have what this request speaks of? */
+bool request_scope_in_cloud(const struct request *r);
+/* Is this operation the cloud's here? */
+bool request_forwards(const struct request *r);
+/* Sends the request on as it is and answers with what the cloud answers. The router calls it for
+ * rows with a promise; a handler may for what its own judgement leaves to the cloud (archive),
+ * before it has read the body or begun a change. */
+struct next forward_start(struct op *op);
+void forward_done(struct request *r); /* op->free; any state */
 
 /* ---- find.c: the version a request speaks of ---- */
 #define FIND_ROUNDS_MAX 3
@@ -297,10 +317,12 @@ void change_drop(struct request *r); /* op->free: rolls back what is still open 
 enum az_error request_judge(const struct request *r, const struct blob *blob);
 
 /* ---- lease_use.c: leases as requests meet them ---- */
-/* Else the cloud does, and no lease is known here. */
+/* Else the cloud does, and what it told last is all that is known of one. */
 bool leases_granted_here(const struct account *account, const struct contract *contract);
 struct lease_now lease_now_of(const struct request *r, const struct account *account,
                               const struct contract *contract, const struct lease *lease);
+/* Lease Blob, Lease Container: who may only delete may only break. */
+bool lease_permitted(const struct request *r);
 /* Sets r->lease. AZ_OK or AZ_INVALID_HEADER_VALUE. */
 enum az_error lease_id_input(struct request *r, struct span *culprit);
 /* May the operation, as far as that lease goes (NULL: what it would be of is not there)? A 412. */
@@ -311,10 +333,12 @@ enum az_error lease_verdict_blob(const struct request *r); /* on r->blob, or NUL
 struct next lease_gate(struct request *r, struct next after);
 /* What the next version of r->blob has of its lease: a writer sets it in the record. */
 struct lease lease_kept(const struct request *r);
-void lease_headers(struct request *r, const struct lease *lease);
+/* x-ms-lease-* of the request's blob or container: of ours, or where leases are the cloud's, as
+ * told. */
+void lease_headers(struct request *r, const struct lease *lease, enum cloud_lease told);
 /* The same in a list's row; any thread. blob empty: the container's own. */
 void emit_lease(const struct request *r, struct span container, struct span blob,
-                const struct lease *lease, struct emit *e);
+                const struct lease *lease, enum cloud_lease told, struct emit *e);
 
 /* ---- refill.c: bytes that a change needs and only the cloud has ---- */
 struct refill {

@@ -205,6 +205,11 @@ static struct next route_syntax(struct op *op)
     struct span culprit = {NULL, 0};
     enum az_error error;
 
+    if (r->target.container.len)
+        r->contract = contract_for(r->account, r->target.container, r->target.blob);
+    r->content_bytes = r->http->body_bytes > 0 ? (uint64_t)r->http->body_bytes : 0;
+    if (request_forwards(r))
+        return GO(route_body); /* the cloud judges the rest, x-ms-lease-id too */
     if (!r->operation->start)
         return GO(route_auth); /* whatever else it says, it will be refused */
     error = unserved_inputs(r, &culprit);
@@ -281,7 +286,23 @@ static struct next route_auth(struct op *op)
     if (!r->http->version.len && !exchange_header(r->http, SPAN("x-ms-version")).len &&
         r->granted.version.len)
         r->version = r->granted.version;
-    return o->start ? GO(route_promise) : fail_named(r, o->refusal, o->refusal_names);
+    return o->start || request_forwards(r) ? GO(route_promise)
+                                           : fail_named(r, o->refusal, o->refusal_names);
+}
+
+static struct next route_start(struct request *r)
+{
+    if (!request_forwards(r))
+        return r->operation->start(&r->op);
+    if (r->operation->promise == PROMISE_LEASE && !lease_permitted(r))
+        return fail(r, AZ_AUTHORIZATION_PERMISSION_MISMATCH); /* the cloud knows our rights only */
+    return GO(forward_start);
+}
+
+/* Forwarded, of a container that is not there yet. */
+static bool makes_container(const struct request *r)
+{
+    return r->operation == &operations[OPERATION_UNDELETE_CONTAINER];
 }
 
 /* 403 AuthorizationPermissionMismatch for a read-only scope: blobfuse2 makes EACCES of it, azcopy
@@ -290,11 +311,12 @@ static struct next route_promise(struct op *op)
 {
     struct request *r = REQUEST(op);
 
+    if (r->target.secondary && r->operation->promise == PROMISE_CLOUD)
+        return fail(r, AZ_INSUFFICIENT_ACCOUNT_PERMISSIONS);
     /* Get Account Information speaks of the account whatever path it is asked on. */
     if (!r->target.container.len || r->operation == &operations[OPERATION_ACCOUNT_INFO])
-        return r->operation->start(op);
-    r->contract = contract_for(r->account, r->target.container, r->target.blob);
-    if (r->operation->promise == PROMISE_NONE)
+        return route_start(r);
+    if (r->operation->promise == PROMISE_NONE || r->operation->promise == PROMISE_CLOUD_READ)
         return GO(route_container);
     if (r->target.secondary)
         return fail(r, AZ_INSUFFICIENT_ACCOUNT_PERMISSIONS);
@@ -302,8 +324,9 @@ static struct next route_promise(struct op *op)
         return fail_detail(
             r, AZ_AUTHORIZATION_PERMISSION_MISMATCH, SPAN("AuthenticationErrorDetail"),
             SPAN("This scope is read-only in this cache (its contract says write = deny)."));
-    return r->target.blob.len ? GO(route_container)
-                              : r->operation->start(op); /* changes find their own */
+    return r->target.blob.len || (request_forwards(r) && !makes_container(r))
+               ? GO(route_container)
+               : route_start(r); /* changes find their own */
 }
 
 static struct next route_container(struct op *op)
@@ -320,7 +343,7 @@ static struct next route_found(struct op *op)
     if (r->found)
         return fail_errno(r, r->found);
     r->name = request_name(r);
-    return r->operation->start(op);
+    return route_start(r);
 }
 
 /* ---- begin and end ---- */
@@ -345,6 +368,7 @@ static void request_free(struct op *op)
         r->operation->done(r);
     receive_done(r);
     refill_done(r);
+    forward_done(r);
     change_drop(r);
     if (r->emit)
         emit_done(r->emit);

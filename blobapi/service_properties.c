@@ -1,7 +1,6 @@
 /* blobapi/service_properties.c - Get and Set Blob Service Properties. CORS rules, the default
  * version and soft delete count here; logging, metrics and the static website are kept and shown
- * only. With a cloud behind they are its promise (design section 5): refused until they go there.
- */
+ * only. With a cloud behind they are its promise (design section 5) and go there (forward.c). */
 #include "blobapi/handlers.h"
 
 #define SET_SERVICE(op)        container_of(REQUEST(op), struct set_service, r)
@@ -32,11 +31,7 @@ struct delete_retention request_delete_retention(const struct request *r)
 
 struct next service_properties_start(struct op *op)
 {
-    struct request *r = REQUEST(op);
-
-    if (!account_is_local(r->account))
-        return fail_query(r, AZ_UNSUPPORTED_QUERY_PARAMETER, SPAN("comp"));
-    return emit_begin(r, IOBUF_4K, GO(properties_emit));
+    return emit_begin(REQUEST(op), IOBUF_4K, GO(properties_emit));
 }
 
 static struct next properties_emit(struct op *op)
@@ -52,13 +47,7 @@ static struct next properties_emit(struct op *op)
 
 struct next set_service_start(struct op *op)
 {
-    struct request *r = REQUEST(op);
-
-    if (!account_is_local(r->account))
-        return fail_query(r, AZ_UNSUPPORTED_QUERY_PARAMETER, SPAN("comp"));
-    if (r->target.secondary)
-        return fail(r, AZ_INSUFFICIENT_ACCOUNT_PERMISSIONS);
-    return receive_document(r, GO(set_service_read));
+    return receive_document(REQUEST(op), GO(set_service_read));
 }
 
 static struct next set_service_read(struct op *op)

@@ -7,6 +7,7 @@
 #include "cache/ask.h"
 #include "cache/check.h"
 #include "cache/content.h"
+#include "cache/doubt.h"
 #include "cache/names.h"
 #include "cache/order.h"
 #include "cache/stage.h"
@@ -177,6 +178,8 @@ static int load_tables(struct cache *cache, char **why)
     if (!err)
         err = services_open(cache);
     if (!err)
+        err = doubts_open(cache);
+    if (!err)
         err = stages_open(cache);
     if (!err)
         err = accounts_judge(cache, why);
@@ -268,6 +271,7 @@ struct cache *cache_close(struct cache *cache)
     clean = cache->serving && !committer_stats(cache->committer).dead;
     cache->committer = committer_close(cache->committer);
     uploads_close(cache);
+    doubts_close(cache);
     stages_close(cache);
     orders_close(cache);
     names_close(cache);

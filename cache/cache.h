@@ -55,6 +55,15 @@ struct pair {
     struct span name, value;
 };
 
+/* The lease the cloud last told of, where leases are its; stored, so never renumbered. */
+enum cloud_lease {
+    CLOUD_LEASE_NONE, /* available, or never told */
+    CLOUD_LEASE_FIXED,
+    CLOUD_LEASE_INFINITE,
+    CLOUD_LEASE_EXPIRED,
+    CLOUD_LEASE_BREAKING,
+    CLOUD_LEASE_BROKEN,
+};
 /* The lease of a blob or container as it is stored; what it is now is lease.h's of blobapi to say,
  * by when its period began (cache_lease_began). All zeros: none. */
 enum lease_kind { LEASE_KIND_NONE, LEASE_KIND_HELD, LEASE_KIND_BREAKING, LEASE_KIND_BROKEN };
@@ -102,6 +111,7 @@ struct blob_record {
         uint64_t since; /* the oldest one's time or less: older rows are garbage of a former blob */
         bool share;     /* the newest one has the content of this version */
     } snapshots;
+    enum cloud_lease cloud_lease;
 };
 /* Local ETags live where Azure mints none: 0x1 and 15 hex digits (Azure: 0x8D...). */
 #define ETAG_FMT "\"0x%016" PRIX64 "\""
@@ -126,6 +136,7 @@ struct container_record {
     struct lease lease; /* granted here */
     const struct access_policy *policies;
     unsigned policy_count; /* up to ACCESS_POLICIES_MAX */
+    enum cloud_lease cloud_lease;
 };
 
 /* ---- open and close: main thread, blocking ---- */
@@ -414,6 +425,7 @@ struct asked {
     uint64_t commit, mono_ns;
     int64_t wall_ns;
     uint64_t ticket;
+    uint64_t doubt; /* the name's number (cache_doubt): learning the answer takes the mark away */
 };
 struct asked cache_ask(struct cache *cache, const struct name *name);
 void cache_ask_end(struct cache *cache, struct asked *asked);
@@ -472,6 +484,28 @@ struct learned_row {
 void cache_learn_list(struct cache *cache, const struct list_gap *gap, const struct asked *asked,
                       const struct learned_row *rows, size_t n, struct span to,
                       struct completion *done);
+
+/* Names in doubt: the cloud is asked to change something of its own, or its answer was lost. Any
+ * thread. A blob of a container of this box; container 0: a container of the account. */
+struct doubtful {
+    uint32_t account;
+    uint64_t container;
+    struct span name;
+};
+/* 0: not in doubt. Else it is to be asked for before it is answered; the number is another one when
+ * questions asked earlier say nothing of it any more. */
+uint64_t cache_doubt(struct cache *cache, const struct doubtful *of);
+/* Marks it; done when that is durable: then the request may leave. -EBUSY too many. */
+void cache_doubt_begin(struct cache *cache, const struct doubtful *of, struct completion *done);
+/* What was under way has ended over there, however: a question that carries the number returned
+ * (asked.doubt), once learned, takes the mark away in the same change. */
+uint64_t cache_doubt_over(struct cache *cache, const struct doubtful *of);
+void cache_doubt_drop(struct cache *cache, const struct doubtful *of); /* nothing has happened */
+/* each must call nothing of the cache. Returns their count. */
+int cache_doubts(struct cache *cache, uint32_t account,
+                 void (*each)(void *arg, const struct doubtful *of), void *arg);
+/* Does the cloud still have to hear of changes of it, or of its container (that name)? */
+bool cache_uploads_of(struct cache *cache, const struct doubtful *of, struct span container);
 
 /* Fills: one per 64 KiB unit however many wait, on all loops. Upstream threads. */
 /* Begins one run of absent units that nobody fetches: it starts with the unit of want.start and

@@ -27,6 +27,7 @@ struct stages;     /* stage.c */
 struct services;   /* services.c */
 struct asks;       /* ask.c */
 struct uploads;    /* uploads.c */
+struct doubts;     /* doubt.c */
 struct content;    /* object.c, tier.c, evict.c, reaper.c */
 
 struct cache {
@@ -43,6 +44,7 @@ struct cache {
     struct services *services;
     struct asks *asks;
     struct uploads *uploads;
+    struct doubts *doubts;
     struct content *content;
     _Atomic uint64_t tick;         /* newest given out, see cache_tick */
     _Atomic uint64_t tick_durable; /* what META_TICK says on the devices */

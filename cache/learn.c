@@ -4,6 +4,7 @@
 #include "cache/learn.h"
 
 #include "cache/ask.h"
+#include "cache/doubt.h"
 #include "cache/names.h"
 #include "cache/order.h"
 #include "cache/stage.h"
@@ -46,9 +47,24 @@ static void committed(struct completion *done)
     learn_end(container_of(done, struct learn, step), done->err);
 }
 
-static void let_go(struct learn *l) /* nothing to make durable; what was found is the answer */
+static void lift(struct completion *done)
 {
+    struct learn *l = container_of(done, struct learn, step);
+    _cleanup_(row_bytes_done) struct row_bytes key = {0};
+
+    if (done->err)
+        return learn_end(l, done->err);
     l->step.fn = committed;
+    if (!l->account)
+        return doubts_lift_alone(l->cache, l->container, l->name, l->asked.doubt, true, &l->step);
+    key_container(&key, l->account, l->name);
+    doubts_lift_alone(l->cache, CONTAINER_NAMES, row_span(&key), l->asked.doubt, true, &l->step);
+}
+
+/* Nothing to make durable but that it is not in doubt any more; what was found is the answer. */
+static void let_go(struct learn *l)
+{
+    l->step.fn = l->asked.doubt ? lift : committed;
     cache_rollback(l->tx, &l->step);
 }
 
@@ -69,6 +85,7 @@ static void commit(struct learn *l, struct blob *blob)
     if (blob->state == BLOB_LIVE)
         l->blob = blob_ref(blob);
     l->tx->ask = l->asked.ticket;
+    l->tx->doubt = l->asked.doubt;
     l->step.fn = committed;
     cache_commit(l->tx, &l->step);
 }
@@ -115,7 +132,8 @@ static bool amend(struct blob_record *record, const struct blob_record *cloud)
     bool told = record->tags_unknown == cloud->tags_unknown && !record->tags.len &&
                 record->access_tier == cloud->access_tier &&
                 record->access_tier_inferred == cloud->access_tier_inferred &&
-                record->rehydrating == cloud->rehydrating;
+                record->rehydrating == cloud->rehydrating &&
+                record->cloud_lease == cloud->cloud_lease;
 
     record->tags = (struct span){NULL, 0};
     record->tags_unknown = cloud->tags_unknown;
@@ -123,6 +141,7 @@ static bool amend(struct blob_record *record, const struct blob_record *cloud)
     record->access_tier_inferred = cloud->access_tier_inferred;
     record->access_tier_changed_ns = cloud->access_tier_changed_ns;
     record->rehydrating = cloud->rehydrating;
+    record->cloud_lease = cloud->cloud_lease;
     return !told;
 }
 
@@ -245,6 +264,7 @@ static void commit_container(struct learn *l, const struct container_record *rec
     tx_adopt_container(l->tx, container_new(l->cache, record, false,
                                             old && !old->tombstone ? old->unknown : SPAN("")));
     l->tx->ask = l->asked.ticket;
+    l->tx->doubt = l->asked.doubt;
     l->step.fn = committed;
     cache_commit(l->tx, &l->step);
 }
@@ -255,7 +275,9 @@ static void learn_container_known(struct learn *l, struct container *old)
     struct container *checked;
 
     record.checked_ns = l->asked.wall_ns;
-    if (!record.in_cloud || record.modified_ns != l->described->record.modified_ns) {
+    record.cloud_lease = l->described->record.cloud_lease;
+    if (!record.in_cloud || record.cloud_lease != old->record.cloud_lease ||
+        record.modified_ns != l->described->record.modified_ns) {
         record.in_cloud = true;
         record.modified_ns = l->described->record.modified_ns;
         record.metadata = l->described->record.metadata;
@@ -313,6 +335,7 @@ static void learn_container_absent(struct learn *l, struct container *old)
     }
     tx_forget(l->tx);
     l->tx->ask = l->asked.ticket;
+    l->tx->doubt = l->asked.doubt;
     l->step.fn = committed;
     cache_commit(l->tx, &l->step);
 }

@@ -58,6 +58,8 @@ struct tx {
     struct upload *ended;          /* this upload has ended: confirmed or superseded */
     bool confirmed;
     struct span ended_etag; /* what the cloud calls it now; the upload's memory */
+    uint64_t doubt;         /* number of the mark that goes with what was learned; 0: none */
+    bool lifts;             /* decided: it goes */
     uint64_t ask;           /* ticket: refuse with -ESTALE if anything happened since; 0: none */
     uint64_t guarded;       /* manifest rows already submitted */
     struct parts *parts;    /* those; NULL: all in one change */

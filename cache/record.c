@@ -130,6 +130,7 @@ void blob_row_encode(struct row_bytes *ret, const struct blob_row *row)
     field_time(ret, TAG_SNAPSHOTS_SINCE, (int64_t)r->snapshots.since);
     field_u64(ret, TAG_SNAPSHOTS_SHARE, r->snapshots.share);
     field_u64(ret, TAG_SEALED, r->sealed);
+    field_u64(ret, TAG_CLOUD_LEASE, r->cloud_lease);
     row_add(ret, row->unknown.base, row->unknown.len);
 }
 
@@ -158,6 +159,8 @@ static int decode_later_field(const struct fields *f, struct blob_record *r)
         return as_bool(f->value, &r->snapshots.share);
     case TAG_SEALED:
         return as_bool(f->value, &r->sealed);
+    case TAG_CLOUD_LEASE:
+        return as_u32(f->value, (uint32_t *)&r->cloud_lease);
     default:
         return f->tag < TAG_LEASE ? -ENOENT : as_lease(f->tag - TAG_LEASE, f->value, &r->lease);
     }

@@ -177,6 +177,7 @@ int known_row_decode(struct span value, struct known_row *ret) must_check;
 #define META_ACCOUNT        'a'          /* 'a', account u32: whose that number is */
 #define META_DROP_BLOCKS    'b'          /* 'b', key_stage: rows to free */
 #define META_DROP_CONTAINER 'c'          /* 'c', container u64: rows of a deleted one to free */
+#define META_DOUBT          'd'          /* 'd', container u64, name: in doubt, see doubt.h */
 #define META_SERVICE        'p'          /* 'p', account u32: properties of its Blob service */
 #define META_DROP_SNAPSHOTS 'v'          /* 'v', key_version: those of a name up to that time */
 void meta_u64_encode(struct row_bytes *ret, uint64_t v);
@@ -188,6 +189,15 @@ void key_account(struct row_bytes *ret, uint32_t account);
 int key_account_decode(struct span key, uint32_t *account) must_check;
 void account_row_encode(struct row_bytes *ret, const struct account_row *row);
 int account_row_decode(struct span value, struct account_row *ret) must_check;
+/* Names as orders have them: a container's own under CONTAINER_NAMES, as key_container. */
+struct doubt_row {
+    uint32_t account;
+    int64_t since_ns;
+};
+void key_doubt(struct row_bytes *ret, uint64_t container, struct span name);
+int key_doubt_decode(struct span key, uint64_t *container, struct span *name) must_check;
+void doubt_row_encode(struct row_bytes *ret, const struct doubt_row *row);
+int doubt_row_decode(struct span value, struct doubt_row *ret) must_check;
 struct service_row {
     struct service_record record;
     struct span unknown;

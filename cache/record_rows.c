@@ -207,6 +207,7 @@ void container_row_encode(struct row_bytes *ret, const struct container_row *row
     field_time(ret, TAG_CHECKED, r->checked_ns);
     field_policies(ret, r);
     field_lease(ret, TAG_CONTAINER_LEASE, &r->lease);
+    field_u64(ret, TAG_CLOUD_LEASE, r->cloud_lease);
     row_add(ret, row->unknown.base, row->unknown.len);
 }
 
@@ -238,6 +239,8 @@ static int decode_container_field(const struct fields *f, struct container_row *
         return as_time(f->value, &r->checked_ns);
     case TAG_POLICIES:
         return as_policies(f->value, space, r);
+    case TAG_CLOUD_LEASE:
+        return as_u32(f->value, (uint32_t *)&r->cloud_lease);
     default:
         return f->tag < TAG_CONTAINER_LEASE
                    ? -ENOENT
@@ -480,6 +483,59 @@ int account_row_decode(struct span value, struct account_row *ret)
         struct span unknown; /* a later version's: the row is written anew from the configuration */
     } at = {0};
     DECODE_FIELDS(value, &at, decode_account_field(&f, &at.row));
+
+    *ret = at.row;
+    return 0;
+}
+
+/* ---- doubt ---- */
+
+void key_doubt(struct row_bytes *ret, uint64_t container, struct span name)
+{
+    ret->used = 0;
+    add_u8(ret, META_DOUBT);
+    row_add_u64(ret, container);
+    row_add(ret, name.base, name.len);
+}
+
+int key_doubt_decode(struct span key, uint64_t *container, struct span *name)
+{
+    if (key.len < 10 || key.base[0] != META_DOUBT)
+        return -EBADMSG;
+    key = span_skip(key, 1);
+    if (take_u64(&key, container) < 0)
+        return -EBADMSG;
+    *name = key;
+    return 0;
+}
+
+void doubt_row_encode(struct row_bytes *ret, const struct doubt_row *row)
+{
+    ret->used = 0;
+    add_u8(ret, ROW_FORMAT);
+    field_u64(ret, TAG_DOUBT_ACCOUNT, row->account);
+    field_time(ret, TAG_DOUBT_SINCE, row->since_ns);
+}
+
+static int decode_doubt_field(const struct fields *f, struct doubt_row *row)
+{
+    switch (f->tag) {
+    case TAG_DOUBT_ACCOUNT:
+        return as_u32(f->value, &row->account);
+    case TAG_DOUBT_SINCE:
+        return as_time(f->value, &row->since_ns);
+    default:
+        return -ENOENT;
+    }
+}
+
+int doubt_row_decode(struct span value, struct doubt_row *ret)
+{
+    struct {
+        struct doubt_row row;
+        struct span unknown; /* the row is never written again, only anew */
+    } at = {0};
+    DECODE_FIELDS(value, &at, decode_doubt_field(&f, &at.row));
 
     *ret = at.row;
     return 0;

@@ -5,6 +5,7 @@
  * submitted, the turn goes on -> committer: tx_decide, record, flush, index -> tx_publish -> the
  * owner's done. */
 #include "cache/ask.h"
+#include "cache/doubt.h"
 #include "cache/known.h"
 #include "cache/names.h"
 #include "cache/order.h"
@@ -152,6 +153,8 @@ static void name_record(struct tx *tx, struct blob_record *record)
     if (!record->created_ns)
         record->created_ns = record->modified_ns;
     record->contract = contract ? contract->id : 0;
+    if (blob_is_there(tx->current)) /* it lasts over versions; asked for again when it matters */
+        record->cloud_lease = tx->current->record.cloud_lease;
     record->sole = contract && contract->write == WRITE_LOCAL;
     if (cache_container_by_id(tx->cache, tx->container, &in) == 0) {
         const struct account *account = account_by_id(tx->cache->conf.accounts, in->record.account);
@@ -650,8 +653,11 @@ static int tx_decide(struct change *change)
     if (order_refused(tx) || (tx->parts && !parts_whole(tx->parts)))
         return -EIO;
     err = tx->container == CONTAINER_NAMES ? decide_container(tx, change) : decide_blob(tx, change);
-    if (!err)
+    if (!err) {
         order_agreed(tx);
+        tx->lifts =
+            tx->doubt && doubts_order_lift(tx->cache, change, tx->container, tx->name, tx->doubt);
+    }
     return err;
 }
 
@@ -722,6 +728,8 @@ static void tx_publish(struct change *change, uint64_t commit, int err)
         publish_blob(tx);
     if (err)
         drop_guarded(tx);
+    if (tx->lifts) /* behind what was learned: nobody sees the old one unmarked */
+        doubts_lifted(tx->cache, tx->container, tx->name, tx->doubt, err);
     uploads_ended(tx, err);
     order_ended(tx, err);
     tx_drop(tx);

@@ -195,10 +195,15 @@ static unsigned list_of(struct config *config, cfg_t *cfg, const char *key, bool
 
 static uint32_t contract_ids; /* process-wide, from 1; a load starts anew */
 
-static enum contract_lease lease_build(const char *text, const struct contract *contract)
+static enum contract_lease lease_build(cfg_t *cfg, const struct contract *contract)
 {
+    const char *text = text_of(cfg, "lease");
     bool ours = contract->write == WRITE_LOCAL || contract->fresh == FRESH_EXCLUSIVE;
 
+    if (strcmp(text, "cloud") == 0 && contract->write == WRITE_LOCAL) {
+        cfg_error(cfg, "lease = cloud: no cloud hears of what this scope has");
+        return LEASE_LOCAL;
+    }
     if (*text)
         return strcmp(text, "local") == 0 ? LEASE_LOCAL : LEASE_CLOUD;
     return ours ? LEASE_LOCAL : LEASE_CLOUD;
@@ -227,7 +232,7 @@ static void contract_build(struct config *config, cfg_t *cfg, bool local, struct
     ret->marker_count = list_of(config, cfg, "markers", false, &ret->markers);
     if (local && ret->write == WRITE_BACK)
         ret->write = WRITE_LOCAL; /* there is no cloud to write back to */
-    ret->lease = lease_build(text_of(cfg, "lease"), ret);
+    ret->lease = lease_build(cfg, ret);
 }
 
 /* Ends in a line that matches everything, so that contract_for always finds one. */

@@ -85,6 +85,22 @@ static int get_type(const struct wan *wan, enum blob_type *ret)
     return 0;
 }
 
+enum cloud_lease answer_lease(struct span state, struct span duration)
+{
+    if (span_eq(state, SPAN("leased")))
+        return span_eq(duration, SPAN("infinite")) ? CLOUD_LEASE_INFINITE : CLOUD_LEASE_FIXED;
+    if (span_eq(state, SPAN("expired")))
+        return CLOUD_LEASE_EXPIRED;
+    if (span_eq(state, SPAN("breaking")))
+        return CLOUD_LEASE_BREAKING;
+    return span_eq(state, SPAN("broken")) ? CLOUD_LEASE_BROKEN : CLOUD_LEASE_NONE;
+}
+
+static enum cloud_lease get_lease(const struct wan *wan)
+{
+    return answer_lease(get(wan, "x-ms-lease-state"), get(wan, "x-ms-lease-duration"));
+}
+
 /* "bytes 0-99/1000" */
 static int content_range(struct span text, struct range *ret, uint64_t *total)
 {
@@ -147,6 +163,7 @@ int answer_blob(const struct wan *wan, struct blob_record *ret)
     record.modified_ns = record.created_ns = record.cloud_modified_ns;
     (void)get_date(wan, "x-ms-creation-time", &record.created_ns); /* old servers lack it */
     answer_content(wan, &record);
+    record.cloud_lease = get_lease(wan);
     record.tags_unknown = get_tag_count(wan);
     get_access_tier(wan, &record);
     *ret = record;
@@ -175,6 +192,7 @@ int answer_container(const struct wan *wan, struct container_record *ret)
     if (get_date(wan, "last-modified", &record.modified_ns))
         return -EPROTO;
     record.public_access = get(wan, "x-ms-blob-public-access");
+    record.cloud_lease = get_lease(wan);
     record.metadata_count = get_metadata(wan, &record.metadata);
     *ret = record;
     return 0;

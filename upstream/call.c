@@ -12,6 +12,10 @@ static void call_free(struct call *call)
     free((char *)call->name.blob.base);
     for (unsigned i = 0; i < countof(call->text); i++)
         free((char *)call->text[i].base);
+    if (call->forwarded)
+        forwarded_done(call->forwarded);
+    free(call->forwarded);
+    forward_free(call->forward);
     free(call);
 }
 
@@ -25,7 +29,10 @@ static void call_post(struct call *call, int err) /* caller's loop */
 
 static void call_cancel(struct completion *done)
 {
-    call_post(done->callee, -ECANCELED);
+    struct call *call = done->callee;
+
+    atomic_store(&call->gone, true);
+    call_post(call, -ECANCELED);
 }
 
 static void call_over_budget(struct timer *timer)
@@ -40,6 +47,10 @@ static void call_back(struct completion *back)
     if (call->done) {
         if (call->ret && call->blob)
             *call->ret = TAKE(call->blob);
+        if (call->ret_forwarded && call->forwarded) {
+            *call->ret_forwarded = *call->forwarded;
+            *call->forwarded = (struct forwarded){0};
+        }
         call_post(call, back->err);
     }
     if (call->blob)

@@ -11,19 +11,25 @@
 #ifndef UPSTREAM_CALL_H
 #define UPSTREAM_CALL_H
 
+#include <stdatomic.h>
+
 #include "base/arena.h"
 #include "base/loop.h"
 #include "cache/cache.h"
 
 struct upstream;
 struct flight;
+struct forward;
+struct forwarded;
 
 struct call {
     struct upstream *upstream;
     struct completion *done; /* caller's loop: NULL when it has been posted */
     struct blob **ret;
+    struct forwarded *ret_forwarded;
     struct timer budget;
     struct completion forth, back;
+    _Atomic bool gone;                /* the caller has cancelled: what was not sent need not be */
     bool unheard;                     /* nobody ever waited; `done` is the caller's loop's alone */
     void (*begin)(struct call *call); /* upstream thread */
     struct call *next;                /* of its flight */
@@ -34,6 +40,9 @@ struct call {
     struct range range;
     uint32_t account;
     struct span text[3]; /* container name; or a gap's prefix, delimiter, from */
+    uint64_t doubt;      /* the number of the name's mark */
+    struct forward *forward;
+    struct forwarded *forwarded; /* its result, until it is given to the caller */
 };
 
 /* Caller's loop. NULL: too many wait, done is posted with -EBUSY. done NULL: nobody waits; such

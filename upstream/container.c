@@ -13,6 +13,7 @@ struct lookup {
     struct remote *remote;
     struct span name; /* owned */
     uint32_t account;
+    uint64_t doubt; /* the number its mark had; 0: none */
     struct asked asked;
     bool asking;
     struct wan wan;
@@ -38,6 +39,7 @@ static struct next lookup_send(struct op *op)
     if (l->asking)
         cache_ask_end(cache, &l->asked);
     l->asked = cache_ask(cache, &(struct name){.container = 0});
+    l->asked.doubt = l->doubt;
     l->asking = true;
     wan_start(&l->wan, &op->done);
     return AWAIT(lookup_answered);
@@ -116,10 +118,9 @@ static void lookup_free(struct op *op)
     free(l);
 }
 
-static void container_call(struct call *call) /* upstream thread */
+static void lookup_join(struct call *call, const struct flight_key *key)
 {
     struct upstream *upstream = call->upstream;
-    struct flight_key key = {.kind = 'c', .number = call->account, .part = {call->text[0]}};
     struct remote *remote = upstream_remote(upstream, call->account);
     struct lookup *l;
 
@@ -127,16 +128,31 @@ static void container_call(struct call *call) /* upstream thread */
         call_answer(call, -ENOENT, NULL);
         return;
     }
-    if (flight_join(upstream, &key, call))
+    if (flight_join(upstream, key, call))
         return;
     l = xcalloc(1, sizeof(*l));
     l->remote = remote;
     l->account = call->account;
+    l->doubt = call->doubt;
     l->pause.fn = pause_over;
-    flight_init(&l->flight, upstream, &key, call);
+    flight_init(&l->flight, upstream, key, call);
     l->name = call_take_text(call, 0);
     op_init(&l->op, client_loop(upstream->client), lookup_free);
     op_start(&l->op, GO(lookup_send));
+}
+
+static void container_call(struct call *call) /* upstream thread */
+{
+    lookup_join(
+        call, &(struct flight_key){.kind = 'c', .number = call->account, .part = {call->text[0]}});
+}
+
+void container_doubt_call(struct call *call)
+{
+    struct span number = span_from((const char *)&call->doubt, sizeof(call->doubt));
+
+    lookup_join(call, &(struct flight_key){
+                          .kind = 'D', .number = call->account, .part = {call->text[0], number}});
 }
 
 void upstream_open_container(struct upstream *upstream, uint32_t account, struct span name,

@@ -4,6 +4,7 @@
  *   client.c     the loop of that thread over curl; wan.c one request; remote.c an account's cloud
  *   call.c       callers on other loops, and flights many callers share
  *   open.c container.c listing.c   flights: one name, one container, one page of a listing
+ *   forward.c    a client's request as it is
  *   sink.c fetch.c fill.c          bytes into a fill; one range, resumed when cut; the runs of a
  * gap upload.c blocks.c prove.c      write-back of one entry; its blocks; its lost answers pump.c
  * which entries run now, per account; network.c external.c: copy sources elsewhere
@@ -16,6 +17,7 @@
 
 #include "upstream/call.h"
 #include "upstream/remote.h"
+#include "upstream/turn.h"
 #include "upstream/upstream.h"
 
 struct pump;
@@ -38,10 +40,12 @@ struct upstream {
     struct pump **pumps;
     struct external_origin origins[UPSTREAM_ORIGINS_MAX];
     struct flights flights;
-    struct buffers *buffers; /* of uploads */
-    struct markers *markers; /* listing.c: the cloud's continuation markers */
-    unsigned active;         /* ops that live on the thread */
-    struct completion wake;  /* the cache's queue has something; posted by any thread */
+    struct buffers *buffers;        /* of uploads */
+    struct markers *markers;        /* listing.c: the cloud's continuation markers */
+    struct forwarding *forwardings; /* forward.c: all that run */
+    struct turns *turns;            /* forward.c: changes of one name go one at a time */
+    unsigned active;                /* ops that live on the thread */
+    struct completion wake;         /* the cache's queue has something; posted by any thread */
     _Atomic bool waking;
     bool stopping; /* upstream thread only */
     _Atomic unsigned calls;
@@ -64,6 +68,7 @@ int answer_blob(const struct wan *wan, struct blob_record *ret) must_check; /* 2
 int answer_external(const struct wan *wan, struct blob_record *ret,
                     struct range *ret_range) must_check;
 int answer_container(const struct wan *wan, struct container_record *ret) must_check;
+enum cloud_lease answer_lease(struct span state, struct span duration); /* of headers or XML */
 /* "bytes a-b/total" of a 206; a 200 is all of it. */
 int answer_range(const struct wan *wan, struct range *ret, uint64_t *total) must_check;
 bool answer_absent(const struct wan *wan); /* the service says that there is no such thing */
@@ -85,6 +90,13 @@ enum read_turn {
     READ_TURN_FAIL,  /* *err */
 };
 enum read_turn read_turn(struct wan *wan, int wan_err, bool *refreshed, int *err);
+
+void forward_free(
+    struct forward *forward); /* a copy that upstream_forward has made; NULL is fine */
+
+/* Marks that an earlier run has left are proved. Upstream thread, at its start. */
+void forward_resume(struct upstream *upstream);
+void forward_stop(struct upstream *upstream); /* stopping is set: what pauses or waits ends */
 
 /* ---- content ---- */
 struct sink;
@@ -116,6 +128,7 @@ void fetch_start(struct remote *remote, struct sink *sink, void (*over)(void *ar
 /* Asks for that name, known or not: something contradicts what we know of it. Nobody waits; or
  * `done`, on the upstream thread's loop, until it is learned. */
 void open_refresh(struct upstream *upstream, const struct name *name);
+void container_doubt_call(struct call *call); /* upstream_ask_doubtful's of a container */
 void open_ask_again(struct upstream *upstream, const struct name *name, struct completion *done);
 
 /* ---- write-back ---- */

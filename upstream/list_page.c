@@ -3,6 +3,8 @@
  * ETag, time, type) makes the page -EBADMSG: half knowledge would be served as the truth. */
 #include "upstream/list_page.h"
 
+#include "upstream/internal.h"
+
 #include <stdlib.h>
 
 #include "base/digest.h"
@@ -92,6 +94,14 @@ static int keep_type(struct list_page *page, struct span text)
     return 0;
 }
 
+static void keep_lease(enum cloud_lease *lease, struct span name, struct span text)
+{
+    if (span_eq(name, SPAN("LeaseState"))) /* the duration comes behind it */
+        *lease = answer_lease(text, SPAN(""));
+    else if (span_eq(name, SPAN("LeaseDuration")) && *lease == CLOUD_LEASE_FIXED)
+        *lease = answer_lease(SPAN("leased"), text);
+}
+
 static bool keep_access_tier(struct blob_record *blob, struct span name, struct span text)
 {
     int64_t changed_ns;
@@ -129,6 +139,7 @@ static int keep_blob_date_or_size(struct list_page *page, struct span name, stru
         return http_date_parse(text, &blob->created_ns) ? -EBADMSG : 0;
     if (span_eq(name, SPAN("Content-Length")))
         return span_to_u64(text, &blob->length) ? -EBADMSG : 0;
+    keep_lease(&blob->cloud_lease, name, text);
     if (span_eq(name, SPAN("TagCount")))
         return keep_tag_count(page, text);
     if (keep_access_tier(blob, name, text))
@@ -167,8 +178,8 @@ static void keep_container_property(struct list_page *page, struct span name, st
 {
     if (span_eq(name, SPAN("PublicAccess")))
         page->container.public_access = keep(page, text);
-    else if (span_eq(name, SPAN("Last-Modified")) &&
-             http_date_parse(text, &page->container.modified_ns))
+    keep_lease(&page->container.cloud_lease, name, text);
+    if (span_eq(name, SPAN("Last-Modified")) && http_date_parse(text, &page->container.modified_ns))
         page->container.modified_ns = 0; /* unknown */
 }
 

@@ -25,6 +25,7 @@ struct open {
     uint32_t account;
     struct span container;
     struct blob *held; /* revalidate: what we have */
+    uint64_t doubt;    /* the number its mark had when this was asked for; 0: none */
     struct range first;
     struct asked asked;
     bool asking;
@@ -115,7 +116,7 @@ static struct next open_send(struct op *op)
     o->headed = o->ended = o->sink_ready = false;
     wan_init(wan, o->remote, open_with_bytes(o) ? WAN_GET : WAN_HEAD, WAN_READ);
     wan_path(wan, o->container, o->name.blob);
-    if (o->held)
+    if (o->held && !blob_record(o->held)->cloud_lease) /* a 304 does not tell of it */
         wan_header(wan, SPAN("If-None-Match"), blob_record(o->held)->cloud_etag);
     if (open_with_bytes(o)) {
         wan_header(wan, SPAN("x-ms-range"),
@@ -129,6 +130,7 @@ static struct next open_send(struct op *op)
     if (o->asking) /* a repetition: what counts is when the answer was asked for */
         cache_ask_end(o->flight.upstream->conf.cache, &o->asked);
     o->asked = cache_ask(o->flight.upstream->conf.cache, &o->name);
+    o->asked.doubt = o->doubt;
     o->asking = true;
     wan_start(wan, &o->over);
     return AWAIT(open_headed);
@@ -330,6 +332,7 @@ static void open_start(struct upstream *upstream, const struct flight_key *key,
     int err;
 
     o->arena = arena_new();
+    o->doubt = call ? call->doubt : 0;
     o->name = (struct name){.container = name->container, .blob = arena_copy(o->arena, name->blob)};
     o->first = first;
     o->held = held ? blob_ref(held) : NULL;
@@ -411,6 +414,36 @@ void open_ask_again(struct upstream *upstream, const struct name *name, struct c
         return;
     call_set_name(call, name);
     call_start(call, 0);
+}
+
+/* What was asked under an earlier number says nothing: not the same flight. */
+static void doubt_call(struct call *call) /* upstream thread */
+{
+    const struct name *name = &call->name;
+    struct flight_key key = {
+        .kind = 'd',
+        .number = name->container,
+        .part = {name->blob, span_from((const char *)&call->doubt, sizeof(call->doubt))}};
+
+    if (!flight_join(call->upstream, &key, call))
+        open_start(call->upstream, &key, name, (struct range){0, 0}, NULL, call);
+}
+
+void upstream_ask_doubtful(struct upstream *upstream, const struct doubtful *of, uint64_t doubt,
+                           uint64_t budget_ns, struct blob **ret, struct completion *done)
+{
+    struct call *call = call_new(upstream, of->container ? doubt_call : container_doubt_call, done);
+
+    if (!call)
+        return;
+    call->ret = ret;
+    call->doubt = doubt;
+    call->account = of->account;
+    if (of->container)
+        call_set_name(call, &(struct name){.container = of->container, .blob = of->name});
+    else
+        call_set_text(call, 0, of->name);
+    call_start(call, budget_ns);
 }
 
 void upstream_open(struct upstream *upstream, const struct name *name, struct range first,

@@ -60,6 +60,7 @@ static void upstream_wind_down(struct upstream *upstream)
     upstream->stopping = true;
     cache_uploads_watch(upstream->conf.cache, NULL, NULL);
     pumps_stop(upstream);
+    forward_stop(upstream);
     client_round(upstream->client, 0); /* calls on their way to us are answered */
     while (upstream->active && clock_mono_ns() < deadline)
         client_round(upstream->client, CLOSE_ROUND_MS);
@@ -83,6 +84,7 @@ static void *upstream_main(void *arg)
     if (!err) {
         cache_uploads_watch(upstream->conf.cache, uploads_ready, upstream);
         uploads_ready(upstream); /* what waited through the restart */
+        forward_resume(upstream);
         while (!atomic_load(&upstream->stop))
             client_round(upstream->client, ROUND_MS_MAX);
         upstream_wind_down(upstream);
@@ -106,6 +108,7 @@ static struct upstream *upstream_free(struct upstream *upstream)
     free(upstream->pumps);
     free(upstream->remotes);
     markers_free(upstream->markers);
+    free(upstream->turns);
     buffers_free(upstream->buffers);
     client_free(upstream->client);
     free(upstream);
@@ -155,6 +158,7 @@ int upstream_open_all(const struct upstream_conf *conf, struct upstream **ret)
     upstream->remotes = xcalloc(conf->accounts->count, sizeof(*upstream->remotes));
     upstream->pumps = xcalloc(conf->accounts->count, sizeof(*upstream->pumps));
     upstream->markers = markers_new();
+    upstream->turns = xcalloc(1, sizeof(*upstream->turns));
     upstream->client = client_new(CONNECTIONS_KEPT);
     if (!upstream->client) {
         upstream_free(upstream);

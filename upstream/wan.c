@@ -6,6 +6,7 @@
 
 #include <curl/curl.h>
 #include <stdio.h>
+#include <sys/socket.h>
 
 #include "base/clock.h"
 #include "base/text.h"
@@ -156,7 +157,7 @@ static size_t on_receive(char *base, size_t size, size_t n, void *arg)
 
     if (request->abort_err) /* curl asks once more after a refusal in wan_resume */
         return 0;
-    if (wan_answer_ok(&request->answer) && request->on_body)
+    if (request->on_body && (request->any_body || wan_answer_ok(&request->answer)))
         rc = request->on_body(request, span_from(base, bytes));
     if (rc == WAN_PAUSE) {
         request->paused = true;
@@ -193,7 +194,31 @@ static int on_seek(void *arg, curl_off_t offset,
     return CURL_SEEKFUNC_OK;
 }
 
+static int on_connected(void *arg, char *ip, char *local_ip, int port, int local_port)
+{
+    ((struct wan *)arg)->connected = true;
+    return CURL_PREREQFUNC_OK;
+}
+
+/* What is given up is not to arrive later, out of a buffer of the kernel's that nobody owns any
+ * more: closing resets. */
+static int on_sockopt(void *arg, curl_socket_t fd, curlsocktype purpose)
+{
+    const struct linger reset = {.l_onoff = 1};
+
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)); /* as it was, then */
+    return CURL_SOCKOPT_OK;
+}
+
 /* ---- sending ---- */
+
+static bool has_header(const struct wan *request, struct span name)
+{
+    for (unsigned i = 0; i < request->header_count; i++)
+        if (span_eq_nocase(request->headers[i].name, name))
+            return true;
+    return false;
+}
 
 static void wan_sign(struct wan *request)
 {
@@ -204,7 +229,8 @@ static void wan_sign(struct wan *request)
     request->signed_with = credential_generation(request->remote->credential);
     http_date_print(clock_wall_ns(), date);
     wan_header(request, SPAN("x-ms-date"), span_of(date));
-    wan_header(request, SPAN("x-ms-version"), SPAN(AZURE_VERSION));
+    if (!has_header(request, SPAN("x-ms-version"))) /* a client's, forwarded */
+        wan_header(request, SPAN("x-ms-version"), SPAN(AZURE_VERSION));
     what = (struct signable){
         .method = method_names[request->method],
         .path = request->path,
@@ -332,7 +358,7 @@ static void set_freshness(struct wan *request)
     const struct remote *remote = request->remote;
     uint64_t since_ns = clock_mono_ns() - remote->lost_ns;
 
-    if (remote->breaker.state == BREAKER_PROBING)
+    if (remote->breaker.state == BREAKER_PROBING || request->once)
         curl_easy_setopt(request->easy, CURLOPT_FRESH_CONNECT, 1L);
     if (remote->lost_ns)
         curl_easy_setopt(request->easy, CURLOPT_MAXLIFETIME_CONN,
@@ -349,6 +375,9 @@ static void set_callbacks(struct wan *request)
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_receive);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, request);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->failure);
+    curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_connected);
+    curl_easy_setopt(easy, CURLOPT_PREREQDATA, request);
+    curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_sockopt);
 }
 
 void wan_send(struct wan *request)

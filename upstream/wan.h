@@ -52,6 +52,8 @@ struct wan {
     bool sent_crc;    /* likewise of the body's checksum */
     bool sent_both;   /* the MD5 to be stored too */
     int asked_kind;   /* enum range_check */
+    bool any_body;    /* on_body gets the bodies of refusals too */
+    bool once;        /* on a connection of its own: curl sends again what a kept one has lost */
     void (*on_head)(struct wan *request);
     int (*on_body)(struct wan *request,
                    struct span bytes); /* of 2xx answers; 0, WAN_PAUSE, -errno */
@@ -68,6 +70,7 @@ struct wan {
     size_t body_sent, head_bytes;
     int abort_err;
     bool head_done, paused;
+    bool connected;       /* some of it may have left */
     unsigned signed_with; /* credential_generation */
     uint64_t started_ns;
 };
@@ -89,6 +92,11 @@ bool wan_secret_renewed(const struct wan *request);
 
 /* First header of that name, trimmed; base NULL when absent. */
 struct span wan_answer_header(const struct wan_answer *answer, struct span name);
+/* Of a request that has ended with an error: did it perhaps reach the cloud? */
+static inline bool wan_was_sent(const struct wan *request)
+{
+    return request->connected;
+}
 static inline bool wan_answer_ok(const struct wan_answer *answer)
 {
     return answer->status >= 200 && answer->status < 300;

@@ -120,6 +120,7 @@ const flows = {
   },
   async account_info() {
     assert.strictEqual((await service.getAccountInfo()).accountKind, "StorageV2");
+    await service.getProperties();
   },
 };
 (async () => { for (const n of wanted.split(",")) { await flows[n](); console.log("ok " + n); } process.exit(0); /* decoded streams keep it alive */ })().catch((e) => { console.error(e); process.exit(1); });

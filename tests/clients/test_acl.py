@@ -1,5 +1,5 @@
 """Service properties, container ACL and readers without credentials, by the clients people have. On the local account;
-the one with a cloud refuses them."""
+of the one with a cloud they are that cloud's (tests/faults/test_forward.py has more)."""
 import os
 import subprocess
 from datetime import datetime, timedelta, timezone
@@ -68,13 +68,15 @@ def test_python__policies_and_anonymous_readers(second, box):
     assert made.get_container_access_policy()["public_access"] == "blob"
 
 
-def test_with_a_cloud__refused(service, container):
-    for call in (service.get_service_properties, lambda: service.set_service_properties(cors=[]),
-                 service.get_container_client(container).get_container_access_policy,
-                 lambda: service.get_container_client(container).set_container_access_policy({})):
-        with pytest.raises(HttpResponseError) as refused:
-            call()
-        assert (refused.value.status_code, refused.value.error_code) == (400, "UnsupportedQueryParameter")
+def test_with_a_cloud__are_its_own(service, container, cloud_service):
+    service.set_service_properties(cors=[CorsRule(["http://a"], ["GET"])])
+    for where in (service, cloud_service):
+        assert [c.allowed_origins for c in where.get_service_properties()["cors"]] == ["http://a"]
+    service.set_service_properties(cors=[])
+    service.get_container_client(container).set_container_access_policy({"r": AccessPolicy("r")}, public_access="container")
+    for where in (service, cloud_service):
+        acl = where.get_container_client(container).get_container_access_policy()
+        assert (acl["public_access"], [i.id for i in acl["signed_identifiers"]]) == ("container", ["r"])
     with pytest.raises(HttpResponseError) as refused:
         list(ContainerClient.from_container_url(f"{service.url}{container}").list_blobs())
     assert refused.value.error_code == "PublicAccessNotPermitted"

@@ -1,5 +1,5 @@
 """Leases by the SDKs' lease clients: Python's BlobLeaseClient here, JS's in js_flow.js. Against the account that has no
-cloud; with a cloud behind, leases are the cloud's and none is granted here (yet)."""
+cloud; with a cloud behind, leases are the cloud's."""
 import uuid
 
 import pytest
@@ -66,11 +66,15 @@ def test_python__lease_of_a_container(second):
     container.delete_container(lease=with_lease)
 
 
-def test_python__no_lease_is_granted_for_the_cloud(service, container, cloud_service):
+def test_python__of_a_cloud_the_lease_is_the_clouds(service, container, cloud_service):
     blob = service.get_blob_client(container, "b")
     blob.upload_blob(b"1")
-    assert refused(blob.acquire_lease) == (400, "UnsupportedQueryParameter")
-    assert refused(service.get_container_client(container).acquire_lease) == (400, "UnsupportedQueryParameter")
-    assert refused(BlobLeaseClient(blob).break_lease) == (400, "UnsupportedQueryParameter")
-    assert state_of(blob) == ("unlocked", "available", None)
+    for here, there in ((blob, cloud_service.get_blob_client(container, "b")),
+                        (service.get_container_client(container), cloud_service.get_container_client(container))):
+        lease = here.acquire_lease(lease_duration=60)
+        assert state_of(here) == state_of(there) == ("locked", "leased", "fixed")
+        assert refused(here.acquire_lease) == (409, "LeaseAlreadyPresent")
+        lease.release()
+        assert state_of(here) == state_of(there) == ("unlocked", "available", None)
+    assert refused(BlobLeaseClient(blob).break_lease) == (409, "LeaseNotPresentWithLeaseOperation")
     blob.upload_blob(b"2", overwrite=True)

@@ -75,8 +75,8 @@ class WanProxy:
         self.lock, self.open = threading.Lock(), set()
 
     # ---- life ----
-    def start(self):
-        self.listener = socket.create_server(("127.0.0.1", 0))
+    def start(self, port=0):
+        self.listener = socket.create_server(("127.0.0.1", port))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
         return self
@@ -99,6 +99,15 @@ class WanProxy:
     def outage(self):
         self.refuse = True
         self.cut()
+
+    def gone(self):
+        """Nobody listens: not even a connection comes about, so that nothing can have been sent. back() ends it."""
+        self.listener.shutdown(socket.SHUT_RDWR)  # wakes who accepts
+        self.listener.close()
+        self.cut()
+
+    def back(self):
+        self.start(self.port)
 
     def heal(self):
         self.refuse = self.stall = False

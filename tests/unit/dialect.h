@@ -26,6 +26,7 @@ static const struct contract cloud_contracts[] = {
      .offline = OFFLINE_FAIL},
     {.id = 5, .pattern = SPAN("kvs/*"), .write = WRITE_LOCAL, .md5 = true, .lease = LEASE_LOCAL},
     {.id = 7, .pattern = SPAN("held/*"), .write = WRITE_BACK, .md5 = true, .lease = LEASE_LOCAL},
+    {.id = 8, .pattern = SPAN("denied/*"), .write = WRITE_DENY},
     {.id = 6, .pattern = SPAN("*"), .write = WRITE_BACK, .md5 = true, .fresh_ns = 60 * NS_PER_SEC},
 };
 static const struct account account_rows[] = {

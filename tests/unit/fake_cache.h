@@ -9,7 +9,7 @@
 #include "base/crc64.h"
 #include "cache/cache.h"
 
-#define FAKE_NAMES_MAX   64
+#define FAKE_NAMES_MAX   256
 #define FAKE_UPLOADS_MAX 256
 #define FAKE_UNITS_MAX   1024
 
@@ -82,6 +82,12 @@ struct cache {
     void *wake_arg;
     bool requeue_retries;
     int read_err;
+    /* doubt: of one name at a time */
+    struct doubtful doubtful; /* to be found at the start: set before */
+    uint64_t doubt, doubts;
+    bool over;
+    _Atomic unsigned marks, drops, lifts;
+    _Atomic bool unsent_uploads;
 };
 
 struct blob *blob_ref(struct blob *blob);
@@ -219,6 +225,60 @@ static void fake_cache_free(struct cache *cache)
     free(cache);
 }
 
+/* ---- doubt ---- */
+
+static void fake_learned(struct cache *cache, const struct asked *asked) /* lock held */
+{
+    if (!asked->doubt || asked->doubt != cache->doubt || !cache->over || cache->learn_err)
+        return;
+    cache->doubt = 0;
+    cache->lifts++;
+}
+
+uint64_t cache_doubt(struct cache *cache, const struct doubtful *of)
+{
+    SCOPED_LOCK(&cache->lock);
+    return cache->doubt;
+}
+
+void cache_doubt_begin(struct cache *cache, const struct doubtful *of, struct completion *done)
+{
+    SCOPED_LOCK(&cache->lock);
+    cache->doubt = ++cache->doubts;
+    cache->over = false;
+    cache->marks++;
+    completion_post(done, 0);
+}
+
+uint64_t cache_doubt_over(struct cache *cache, const struct doubtful *of)
+{
+    SCOPED_LOCK(&cache->lock);
+    cache->over = true;
+    return cache->doubt = ++cache->doubts;
+}
+
+void cache_doubt_drop(struct cache *cache, const struct doubtful *of)
+{
+    SCOPED_LOCK(&cache->lock);
+    cache->doubt = 0;
+    cache->drops++;
+}
+
+int cache_doubts(struct cache *cache, uint32_t account,
+                 void (*each)(void *arg, const struct doubtful *of), void *arg)
+{
+    if (!cache->doubtful.account)
+        return 0;
+    cache->doubt = ++cache->doubts;
+    each(arg, &cache->doubtful);
+    return 1;
+}
+
+bool cache_uploads_of(struct cache *cache, const struct doubtful *of, struct span container)
+{
+    return cache->unsent_uploads;
+}
+
 /* ---- learning ---- */
 
 struct asked cache_ask(struct cache *cache, const struct name *name)
@@ -243,6 +303,7 @@ void cache_learn(struct cache *cache, const struct name *name, const struct aske
     cache->learned[n].known = cloud ? fake_blob_new(name, cloud) : NULL;
     if (cloud && !cache->learn_err)
         *ret = blob_ref(cache->learned[n].known);
+    fake_learned(cache, asked);
     completion_post(done, cache->learn_err);
 }
 
@@ -255,6 +316,7 @@ void cache_learn_container(struct cache *cache, uint32_t account, struct span na
         cache->container_learned++;
     else
         cache->container_absent++;
+    fake_learned(cache, asked);
     completion_post(done, 0);
 }
 

@@ -84,7 +84,15 @@ static struct cloud {
     bool fills_nothing; /* a fill ends well, the gap stays */
     unsigned opens, revalidates, unheard, fills, lists, container_opens;
     struct range filled; /* the last gap it was asked for */
-    unsigned list_held;  /* 64 KiB buffers in use while it was asked for a list */
+    int forward_err;
+    struct forwarded forwarded; /* what it answers to a forwarded request */
+    unsigned forwards;
+    struct forward forward; /* the last one, kept */
+    uint64_t doubt;         /* of every name */
+    int doubt_err;
+    unsigned doubt_asks;
+    unsigned unsent;    /* so many times it has still to hear of a name */
+    unsigned list_held; /* 64 KiB buffers in use while it was asked for a list */
 } cloud;
 
 static struct span keep(struct span s)
@@ -810,83 +818,6 @@ void list_end_done(struct list_end *end)
     *end = (struct list_end){0};
 }
 
-/* ---- the cloud ---- */
-
-void upstream_open(struct upstream *upstream, const struct name *name, struct range first,
-                   struct blob **ret, struct completion *done)
-{
-    struct blob *blob;
-
-    cloud.opens++;
-    if (!cloud.open_err) {
-        blob = engine_put(name->blob, span_of(cloud.body));
-        blob->record.durability = DURABILITY_CLOUD;
-        blob->record.cloud_etag = SPAN("\"0x8DCLOUD\"");
-        blob->record.checked_ns = clock_wall_ns();
-        *ret = blob_ref(blob);
-    } /* absence is told, not remembered: an engine need not */
-    completion_post(done, cloud.open_err);
-}
-
-void upstream_revalidate(struct upstream *upstream, struct blob *held, uint64_t budget_ns,
-                         struct blob **ret, struct completion *done)
-{
-    cloud.revalidates++;
-    cloud.unheard += !done;
-    if (!done)
-        return;
-    if (!cloud.revalidate_err && cloud.newer) {
-        *ret = blob_ref(engine_put(held->name.blob, span_of(cloud.newer)));
-    } else if (!cloud.revalidate_err) {
-        held->record.checked_ns = clock_wall_ns();
-        *ret = blob_ref(held);
-    }
-    if (cloud.revalidate_err == -ENOENT)
-        engine_remove(held->name.blob); /* learned */
-    completion_post(done, cloud.revalidate_err);
-}
-
-void upstream_open_container(struct upstream *upstream, uint32_t account, struct span name,
-                             struct completion *done)
-{
-    struct tx tx = {.name = name, .of_container = true};
-
-    cloud.container_opens++;
-    if (!cloud.container_err) {
-        tx_put_container(&tx, &(struct container_record){.account = account, .name = name});
-        commit_container(&tx);
-    }
-    completion_post(done, cloud.container_err);
-}
-
-void upstream_fill(struct upstream *upstream, struct blob *blob, struct range gap,
-                   struct completion *done)
-{
-    assert(!engine.turns); /* D4 */
-    cloud.fills++;
-    cloud.filled = gap;
-    if (!cloud.fills_nothing)
-        engine.gap_at = 0;
-    completion_post(done, cloud.fill_err);
-}
-
-void upstream_list(struct upstream *upstream, const struct list_gap *gap, struct completion *done)
-{
-    struct iobuf_stats bufs = iobuf_pool_stats(IOBUF_64K);
-
-    cloud.lists++;
-    cloud.list_held = (unsigned)(bufs.total - bufs.free);
-    if (!cloud.list_err)
-        engine.list_err = 0;
-    completion_post(done, cloud.list_err);
-}
-
-void upstream_list_containers(struct upstream *upstream, uint32_t account, struct completion *done)
-{
-    cloud.lists++;
-    if (!cloud.list_err)
-        engine.unknown = 0;
-    completion_post(done, cloud.list_err);
-}
+#include "tests/unit/fake_upstream.h" /* of the engine and the cloud above */
 
 #endif

@@ -126,8 +126,8 @@ static void test_config__what_is_not_served_yet_is_named(void **state)
 {
     refused("account \"a\" {\n contract \"*\" { write = through }\n}\n",
             ":2: write = through is not served yet by this version");
-    refused("account \"a\" { contract \"*\" { lease = cloud } }\n",
-            "lease = cloud is not served yet");
+    refused("account \"a\" { contract \"*\" { write = local lease = cloud } }\n",
+            "lease = cloud: no cloud hears of what this scope has");
     refused("account \"a\" { contract \"*\" { fresh = strict } }\n",
             "fresh = strict is not served yet");
     refused("account \"a\" { contract \"*\" { class = kv } }\n", "class = kv is not served yet");

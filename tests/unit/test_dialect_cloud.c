@@ -389,11 +389,17 @@ static void test_cloud__lists_ask_for_what_is_not_known(void **state)
 }
 
 /* Azure's promise (design section 5): neither kept here nor shown as if nothing were set. */
-static void test_cloud__its_service_properties_are_refused(void **state)
+static void test_cloud__its_service_properties_are_its_own(void **state)
 {
-    ASK("GET", "/far?restype=service&comp=properties", "", 400, "UnsupportedQueryParameter");
+    cloud.forwarded = (struct forwarded){.status = 200, .body = SPAN("theirs")};
+    ASK("GET", "/far?restype=service&comp=properties", "", 200, NULL);
+    assert_string_equal(body_text(), "theirs");
+    cloud.forwarded = (struct forwarded){.status = 202};
     ask_body("PUT", "/far?restype=service&comp=properties", "", "<StorageServiceProperties />");
-    assert_answer(400, "UnsupportedQueryParameter");
+    assert_answer(202, NULL);
+    assert_int_equal(cloud.forwards, 2);
+    ask_body("PUT", "/far-secondary?restype=service&comp=properties", "", "<a/>");
+    assert_answer(403, "InsufficientAccountPermissions");
     ASK("GET", "/far/ctr?restype=container&comp=acl", "", 403, "AuthorizationFailure");
     ASK("OPTIONS", "/far/ctr/b", "origin: http://a\naccess-control-request-method: GET\n", 403,
         "CorsPreflightFailure");
@@ -415,7 +421,7 @@ int main(void)
         CLOUD_TEST(test_cloud__evicted_blocks_come_back_before_they_are_used_again),
         CLOUD_TEST(test_cloud__evicted_blocks_that_do_not_come_are_an_answer),
         CLOUD_TEST(test_cloud__evicted_blocks_of_a_replaced_blob_are_no_blocks),
-        CLOUD_TEST(test_cloud__its_service_properties_are_refused),
+        CLOUD_TEST(test_cloud__its_service_properties_are_its_own),
         CLOUD_TEST(test_cloud__lists_ask_for_what_is_not_known),
     };
 

@@ -237,8 +237,11 @@ static void test_leases__a_failed_commit_grants_nothing(void **state)
 static void test_leases__the_clouds_are_not_granted_here(void **state)
 {
     put("/far/ctr/b", "x");
-    act("/far/ctr/b", ACQUIRE("60", X), 400, "UnsupportedQueryParameter");
-    act("/far/ctr?restype=container", ACQUIRE("60", X), 400, "UnsupportedQueryParameter");
+    cloud.forwarded = (struct forwarded){.status = 201};
+    act("/far/ctr/b", ACQUIRE("60", X), 201, NULL);
+    act("/far/ctr?restype=container", ACQUIRE("60", X), 201, NULL);
+    assert_int_equal(cloud.forwards, 2);
+    assert_int_equal(engine.leases, 0);
     ASK("GET", "/far/ctr/b", HOLDING(X), 412, "LeaseNotPresentWithBlobOperation");
     /* one of before the contract said so: it holds nobody, and the next write forgets it */
     engine.blobs[0]->record.lease =
@@ -248,6 +251,42 @@ static void test_leases__the_clouds_are_not_granted_here(void **state)
     assert_answer(201, NULL);
     put("/far/ctr/b", "y");
     assert_int_equal(engine.blobs[0]->record.lease.kind, LEASE_KIND_NONE);
+}
+
+/* The cloud knows the box's rights, not the client's. */
+static void test_leases__of_the_cloud_need_their_right_here(void **state)
+{
+    put("/far/ctr/b", "x");
+    sas = fake_sas(engine.arena, SPAN("far"), SPAN("secret"), "d");
+    cloud.forwarded = (struct forwarded){.status = 202};
+    act("/far/ctr/b", ACQUIRE("60", X), 403, "AuthorizationPermissionMismatch");
+    act("/far/ctr/b", "", 403, "AuthorizationPermissionMismatch");
+    assert_int_equal(cloud.forwards, 0);
+    act("/far/ctr/b", BREAK, 202, NULL);
+    assert_int_equal(cloud.forwards, 1);
+}
+
+static void test_leases__of_the_cloud_are_shown_as_it_told(void **state)
+{
+    static const struct {
+        enum cloud_lease told;
+        const char *status, *state, *duration;
+    } rows[] = {{CLOUD_LEASE_NONE, "unlocked", "available", NULL},
+                {CLOUD_LEASE_FIXED, "locked", "leased", "fixed"},
+                {CLOUD_LEASE_INFINITE, "locked", "leased", "infinite"},
+                {CLOUD_LEASE_EXPIRED, "unlocked", "expired", NULL},
+                {CLOUD_LEASE_BREAKING, "locked", "breaking", NULL},
+                {CLOUD_LEASE_BROKEN, "unlocked", "broken", NULL},
+                {CLOUD_LEASE_BROKEN + 1, "unlocked", "available", NULL}}; /* of a newer version */
+
+    put("/far/ctr/b", "x");
+    put("/far/held/c", "x");
+    for (size_t i = 0; i < countof(rows); i++) {
+        engine_blob(SPAN("b"))->record.cloud_lease = rows[i].told;
+        engine_blob(SPAN("c"))->record.cloud_lease = rows[i].told;
+        assert_shown("/far/ctr/b", rows[i].status, rows[i].state, rows[i].duration);
+        assert_shown("/far/held/c", "unlocked", "available", NULL);
+    }
 }
 
 static void test_leases__local_ones_with_a_cloud_are_not_uploaded(void **state)
@@ -292,6 +331,8 @@ int main(void)
         TEST(test_leases__what_is_not_in_memory_is_judged_too),
         TEST(test_leases__a_failed_commit_grants_nothing),
         CLOUD_TEST(test_leases__the_clouds_are_not_granted_here),
+        CLOUD_TEST(test_leases__of_the_cloud_need_their_right_here),
+        CLOUD_TEST(test_leases__of_the_cloud_are_shown_as_it_told),
         CLOUD_TEST(test_leases__local_ones_with_a_cloud_are_not_uploaded),
         CLOUD_TEST(test_leases__of_what_only_the_cloud_knows),
     };

@@ -453,6 +453,37 @@ static void test_learn__a_container_that_vanished_stays_when_a_put_comes_first(v
     cachebox_free(box);
 }
 
+/* A lease changes no ETag: the same version, told of anew. */
+static void test_learn__a_lease_is_known_beside_the_version(void **state)
+{
+    struct cachebox *box = cachebox_new(21), *after;
+    uint64_t id = container_in_cloud(box, "deny"), etag;
+    struct name name = box_name(id, "b");
+    struct blob_record record = {.type = BLOB_BLOCK,
+                                 .length = 10,
+                                 .cloud_etag = SPAN("\"1\""),
+                                 .cloud_modified_ns = 1700000000000000000};
+    struct asked asked;
+    struct blob *blob;
+
+    assert_int_equal(learn(box, id, "b", "\"1\"", 10, &blob), 0);
+    etag = blob_record(blob)->etag;
+    blob_unref(blob);
+    asked = cache_ask(box->cache, &name);
+    record.cloud_lease = CLOUD_LEASE_INFINITE;
+    cache_learn(box->cache, &name, &asked, &record, &blob, box_done(box));
+    assert_int_equal(box_wait(box), 0);
+    cache_ask_end(box->cache, &asked);
+    blob_unref(blob);
+    after = cachebox_crash(box, 22);
+    assert_int_equal(box_lookup(after, id, "b", &blob), 0);
+    assert_int_equal(blob_record(blob)->cloud_lease, CLOUD_LEASE_INFINITE);
+    assert_int_equal(blob_record(blob)->etag, etag);
+    blob_unref(blob);
+    cachebox_free(after);
+    cachebox_free(box);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -468,6 +499,7 @@ int main(void)
         cmocka_unit_test_setup(test_learn__what_was_known_of_a_container_goes_with_it, setup),
         cmocka_unit_test_setup(test_learn__a_container_that_vanished_stays_with_what_is_only_here,
                                setup),
+        cmocka_unit_test_setup(test_learn__a_lease_is_known_beside_the_version, setup),
         cmocka_unit_test_setup(test_learn__a_container_made_again_is_not_the_one_that_was_asked_for,
                                setup),
         cmocka_unit_test_setup(test_learn__a_container_that_vanished_stays_when_a_put_comes_first,
