@@ -191,12 +191,14 @@ void upstream_stop(struct upstream *upstream, uint64_t grace_ns)
 
 struct upstream *upstream_close(struct upstream *upstream, uint64_t grace_ns)
 {
+    struct loop *caller = loop_current();
+
     if (!upstream)
         return NULL;
     upstream_stop(upstream, grace_ns);
     loop_enter(client_loop(upstream->client)); /* copy sources closed after the thread had gone */
     loop_run_ready(client_loop(upstream->client));
-    loop_enter(NULL);
+    loop_enter(caller);
     return upstream_free(upstream);
 }
 
