@@ -1,13 +1,15 @@
 /* blobapi/find_tags.c - Find Blobs by Tags, of an account or of one container. There is no index of
  * tags: a worker walks the rows in order of container and name. A page ends after FIND_LOOKED_MAX
- * rows that were looked at, found or not, with a marker, as the service's may: with few rows or
- * none. What a cloud has is not known whole, so an account with one is refused. */
+ * rows that were looked at, found or not, or FIND_CONTAINERS_MAX containers, with a marker, as the
+ * service's may: with few rows or none. What a cloud has is not known whole, so an account with one
+ * is refused. */
 #include "blobapi/handlers.h"
 #include "blobapi/listing.h"
 
-#define FIND_TAGS(op)   container_of(REQUEST(op), struct find_tags, r)
-#define FIND_LOOKED_MAX 100000
-#define PAGE_FULL       1 /* what a row answers to end the page before it */
+#define FIND_TAGS(op)       container_of(REQUEST(op), struct find_tags, r)
+#define FIND_LOOKED_MAX     100000
+#define FIND_CONTAINERS_MAX 10000
+#define PAGE_FULL           1 /* what a row answers to end the page before it */
 
 static struct next find_emit(struct op *op);
 static struct next find_walked(struct op *op);
@@ -94,7 +96,7 @@ static int find_row(void *arg, const struct list_row *row)
     struct emit *e = f->r.emit;
     struct emit_mark mark = emit_mark(e);
 
-    if (f->looked == FIND_LOOKED_MAX) {
+    if (f->looked >= FIND_LOOKED_MAX) {
         find_stop(f, row->name);
         return PAGE_FULL;
     }
@@ -131,59 +133,58 @@ static int find_in(struct find_tags *f, uint64_t container)
 
 /* ---- the containers: worker ---- */
 
-struct found_container {
-    struct arena *arena;
-    struct span name;
-    uint64_t id;
+struct containers {
+    struct find_tags *f;
+    struct found_container {
+        struct span name;
+        uint64_t id;
+    } * at;
+    size_t count, room;
+    struct span next; /* what there was no place for any more */
 };
 
 static int take_container(void *arg, const struct container_record *record)
 {
-    struct found_container *found = arg;
+    struct containers *c = arg;
+    struct arena *arena = c->f->r.http->arena;
+    size_t room = c->room ? c->room * 2 : 64;
 
-    found->name = arena_copy(found->arena, record->name);
-    found->id = record->id;
-    return PAGE_FULL; /* the first one */
-}
-
-/* 1, or 0 at the end. */
-static int next_container(struct find_tags *f, struct span from, struct found_container *ret)
-{
-    bool complete = false;
-    int err;
-
-    *ret = (struct found_container){.arena = f->r.http->arena};
-    err = cache_containers(f->r.api->conf.cache, f->r.account->id, SPAN(""), from, take_container,
-                           ret, &complete);
-    return err < 0 ? err : ret->name.len > 0;
-}
-
-/* The least name behind that one; no container's name holds a 0. */
-static struct span name_after(struct arena *arena, struct span name)
-{
-    char *text = arena_zalloc(arena, name.len + 1);
-
-    memcpy(text, name.base, name.len);
-    return span_from(text, name.len + 1);
+    if (c->f->within.len && !span_eq(record->name, c->f->within))
+        return PAGE_FULL; /* they come in order of names, from that one on */
+    if (c->count == FIND_CONTAINERS_MAX) {
+        c->next = arena_copy(arena, record->name);
+        return PAGE_FULL;
+    }
+    if (c->count == c->room) {
+        c->at = arena_grow(arena, c->at, c->room * sizeof(*c->at), room * sizeof(*c->at));
+        c->room = room;
+    }
+    c->at[c->count++] = (struct found_container){arena_copy(arena, record->name), record->id};
+    return 0;
 }
 
 static int find_everywhere(struct find_tags *f)
 {
-    struct span from = f->from_container;
-    struct found_container at;
-    int err;
+    struct containers c = {.f = f};
+    struct span from = span_cmp(f->from_container, f->within) < 0 ? f->within : f->from_container;
+    bool complete = false;
+    int err = cache_containers(f->r.api->conf.cache, f->r.account->id, SPAN(""), from,
+                               take_container, &c, &complete);
 
-    while ((err = next_container(f, from, &at)) > 0) {
-        if (!span_eq(at.name, f->from_container))
+    if (err < 0)
+        return err;
+    for (size_t i = 0; i < c.count; i++) {
+        if (!span_eq(c.at[i].name, f->from_container))
             f->from = SPAN("");
-        f->from_container = at.name;
-        from = name_after(f->r.http->arena, at.name);
-        if (f->within.len && !span_eq(at.name, f->within))
-            continue;
-        if ((err = find_in(f, at.id)))
+        f->from_container = c.at[i].name;
+        if ((err = find_in(f, c.at[i].id)))
             return err;
     }
-    return err;
+    if (!c.next.base)
+        return 0;
+    f->from_container = c.next;
+    find_stop(f, SPAN(""));
+    return PAGE_FULL;
 }
 
 static int find_job(void *arg) /* worker */
