@@ -20,6 +20,8 @@ struct store {
         unsigned version; /* 0: absent */
     } at[NAMES_MAX];
     unsigned count, version;
+    char *former[2 * NAMES_MAX]; /* the cloud's thread may be sending one still */
+    unsigned former_count;
     bool down;
 };
 
@@ -40,7 +42,8 @@ static void store_put(struct store *s, const char *path, const char *bytes, size
 {
     int i = find(s, path);
 
-    free(s->at[i].bytes);
+    assert_true(s->former_count < countof(s->former));
+    s->former[s->former_count++] = s->at[i].bytes;
     s->at[i].bytes = xmalloc(len + 1);
     memcpy(s->at[i].bytes, bytes, len);
     s->at[i].len = len;
@@ -156,6 +159,8 @@ static void run_close(struct run *run)
     fake_cloud_free(run->cloud);
     for (unsigned i = 0; i < run->store.count; i++)
         free(run->store.at[i].bytes);
+    for (unsigned i = 0; i < run->store.former_count; i++)
+        free(run->store.former[i]);
 }
 
 static bool drained(struct run *run)
