@@ -114,6 +114,22 @@ void upstream_list_containers(struct upstream *upstream, uint32_t account, struc
     completion_post(done, -EHOSTUNREACH);
 }
 
+void upstream_ask_doubtful(struct upstream *upstream, const struct doubtful *of, uint64_t doubt,
+                           uint64_t budget_ns, struct blob **ret, struct completion *done)
+{
+    completion_post(done, -EHOSTUNREACH);
+}
+
+void upstream_forward(struct upstream *upstream, const struct forward *forward,
+                      struct forwarded *ret, struct completion *done)
+{
+    completion_post(done, -EHOSTUNREACH);
+}
+
+void forwarded_done(struct forwarded *forwarded)
+{
+}
+
 /* ---- a box ---- */
 
 static void api_open(void)
