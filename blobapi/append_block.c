@@ -143,8 +143,10 @@ static struct next append_sourced(struct op *op)
 {
     struct append_block *a = APPEND(op);
     struct range range;
-    enum az_error error = range_resolve(&a->range, source_record(&a->source)->length, &range);
+    enum az_error error = tier_verdict(source_record(&a->source));
 
+    if (!error)
+        error = range_resolve(&a->range, source_record(&a->source)->length, &range);
     if (error)
         return fail(&a->r, error);
     if (!range.len) /* of an empty blob: as little a block as an empty body is */

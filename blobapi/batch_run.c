@@ -185,8 +185,8 @@ static void query_inherit(const struct target *whole, const struct target *part,
     for (unsigned i = 0; i < whole->param_count; i++) {
         const struct query_param *p = &whole->params[i];
 
-        if (span_eq(p->name, SPAN("comp")) || span_eq(p->name, SPAN("restype")) ||
-            span_eq(p->name, SPAN("timeout")))
+        if (!param_is_plain(p->name) || span_eq(p->name, SPAN("comp")) ||
+            span_eq(p->name, SPAN("restype")) || span_eq(p->name, SPAN("timeout")))
             continue;
         http->target = arena_printf(http->arena, "%.*s%s%.*s=%.*s", SPAN_FMT(http->target), before,
                                     SPAN_FMT(p->name), SPAN_FMT(p->raw));

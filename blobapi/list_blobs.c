@@ -61,7 +61,8 @@ static enum az_error list_include(struct list_blobs *l, struct span *culprit)
     if (l->tags && !(l->r.granted.rights & AUTH_TAGS))
         return AZ_AUTHORIZATION_PERMISSION_MISMATCH;
     l->metadata = include & 1u << INCLUDE_METADATA;
-    l->uncommitted = include & 1u << INCLUDE_UNCOMMITTED;
+    l->uncommitted =
+        include & 1u << INCLUDE_UNCOMMITTED && l->r.granted.kind != AUTH_ANONYMOUS; /* P2 */
     l->copy = include & 1u << INCLUDE_COPY;
     l->snapshots = include & 1u << INCLUDE_SNAPSHOTS;
     return AZ_OK;

@@ -279,7 +279,7 @@ static struct next route_auth(struct op *op)
         error = access_anonymous_request(r);
     if (error && detail.len)
         return fail_detail(r, error, SPAN("AuthenticationErrorDetail"), detail);
-    if (!error && o->start && tag_rights_missing(r))
+    if (!error && (o->start || request_forwards(r)) && tag_rights_missing(r))
         error = AZ_AUTHORIZATION_PERMISSION_MISMATCH;
     if (error)
         return fail(r, error);
@@ -290,13 +290,30 @@ static struct next route_auth(struct op *op)
                                            : fail_named(r, o->refusal, o->refusal_names);
 }
 
+/* What the cloud reads must be what was judged here: names that are written in one way only, each
+ * once, and no other container than the target's. */
+static struct next route_forward(struct request *r)
+{
+    const struct target *t = &r->target;
+    struct span deleted = exchange_header(r->http, SPAN("x-ms-deleted-container-name"));
+
+    for (unsigned i = 0; i < t->param_count; i++)
+        if (!param_is_plain(t->params[i].name) ||
+            target_find(t, t->params[i].name) != &t->params[i])
+            return fail(r, AZ_INVALID_QUERY_PARAMETER_VALUE);
+    if (r->operation == &operations[OPERATION_UNDELETE_CONTAINER] && deleted.len &&
+        !span_eq(deleted, t->container))
+        return fail_header(r, AZ_INVALID_HEADER_VALUE, SPAN("x-ms-deleted-container-name"));
+    return GO(forward_start);
+}
+
 static struct next route_start(struct request *r)
 {
     if (!request_forwards(r))
         return r->operation->start(&r->op);
     if (r->operation->promise == PROMISE_LEASE && !lease_permitted(r))
         return fail(r, AZ_AUTHORIZATION_PERMISSION_MISMATCH); /* the cloud knows our rights only */
-    return GO(forward_start);
+    return route_forward(r);
 }
 
 /* Forwarded, of a container that is not there yet. */

@@ -28,11 +28,26 @@ struct next snapshot_start(struct op *op)
     return change_preview(&s->r, CHANGE_NEEDS_BLOB, GO(snapshot_known));
 }
 
+/* What a cloud has or had, before the account lost it, can go from here: a snapshot could not keep
+ * it. */
+static enum az_error snapshot_verdict(struct request *r)
+{
+    if (tier_verdict(blob_record(r->blob)))
+        return AZ_BLOB_ARCHIVED;
+    if (blob_record(r->blob)->sole)
+        return AZ_OK;
+    request_detail(r, SPAN("QueryParameterName"), SPAN("comp"));
+    return AZ_UNSUPPORTED_QUERY_PARAMETER;
+}
+
 static struct next snapshot_known(struct op *op)
 {
     struct snapshot_blob *s = SNAPSHOT(op);
     struct request *r = &s->r;
+    enum az_error error = snapshot_verdict(r);
 
+    if (error)
+        return fail(r, error);
     if (!blob_is_copied(r->blob))
         return GO(snapshot_copied);
     s->copied = blob_ref(r->blob);
@@ -55,9 +70,11 @@ static struct next snapshot_begun(struct op *op)
     struct snapshot_spec spec = {.metadata = s->metadata_count ? s->metadata : NULL,
                                  .metadata_count = s->metadata_count,
                                  .copied = s->copied};
+    enum az_error error;
 
-    if (tier_verdict(blob_record(r->blob)))
-        return change_refuse(r, AZ_BLOB_ARCHIVED);
+    error = snapshot_verdict(r);
+    if (error)
+        return change_refuse(r, error);
     if (s->transfer.count)
         spec.copy = s->transfer.pieces[0];
     if (tx_snapshot(r->tx, &spec, &s->made) < 0) {

@@ -212,6 +212,18 @@ const struct query_param *target_find(const struct target *target, struct span n
     return NULL;
 }
 
+bool param_is_plain(struct span name)
+{
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.base[i];
+
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+              (c && strchr("-_.$", c))))
+            return false;
+    }
+    return name.len;
+}
+
 struct span target_param(const struct target *target, struct span name)
 {
     const struct query_param *param = target_find(target, name);

@@ -54,6 +54,8 @@ enum az_error target_parse(const struct accounts *accounts, struct span host, st
 struct span target_param(const struct target *target, struct span name);
 /* The same with the raw form beside it; NULL when absent. */
 const struct query_param *target_find(const struct target *target, struct span name);
+/* Letters, digits, '-', '_', '.', '$' only: written anew, such a name cannot become another. */
+bool param_is_plain(struct span name);
 
 /* The value with '+' read as a space, as forms and some URL builders write it. */
 struct span query_param_spaced(const struct query_param *param, struct arena *arena);

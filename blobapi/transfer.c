@@ -226,9 +226,8 @@ static struct next transfer_received(struct op *op)
     if (op->done.err)
         return transfer_cut_off(r, op->done.err);
     t->done += r->buf->used;
-    if (r->buf->used < r->buf->size && t->done < t->range.len)
+    if ((r->buf->used < r->buf->size && t->done < t->range.len) || t->done > t->object_end)
         return transfer_cut_off(r, -EPROTO);
-    assert(t->done <= t->object_end);
     return transfer_push_buffer(r);
 }
 

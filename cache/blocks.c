@@ -284,6 +284,7 @@ static void copy_put(const struct copying *c, const struct committed *ids)
     for (size_t i = 0; i < ids->count; i++)
         blocks[i] = (struct block_ref){BLOCK_COMMITTED, ids->ids[i]};
     tx_put(c->tx, c->record, pieces, source->piece_count, blocks, true);
+    c->tx->blob->located = false; /* what is shared has rows of its own, however small it is */
     c->tx->reuses = source->piece_count > 0;
     tx_copied(c->tx, source);
     free(blocks);

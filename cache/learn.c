@@ -126,16 +126,17 @@ static void learn_absent(struct learn *l)
 /* ---- the same version: checked again ---- */
 
 /* What changes in the cloud without a new ETag. The cloud says how many tags there are, not which:
- * those known here may have been replaced by as many others. True: it is another than before. */
+ * those known here may have been replaced by as many others; a 304 says nothing, and comes with
+ * what is held. True: it is another than before. */
 static bool amend(struct blob_record *record, const struct blob_record *cloud)
 {
-    bool told = record->tags_unknown == cloud->tags_unknown && !record->tags.len &&
+    bool told = record->tags_unknown == cloud->tags_unknown && span_eq(record->tags, cloud->tags) &&
                 record->access_tier == cloud->access_tier &&
                 record->access_tier_inferred == cloud->access_tier_inferred &&
                 record->rehydrating == cloud->rehydrating &&
                 record->cloud_lease == cloud->cloud_lease;
 
-    record->tags = (struct span){NULL, 0};
+    record->tags = cloud->tags;
     record->tags_unknown = cloud->tags_unknown;
     record->access_tier = cloud->access_tier;
     record->access_tier_inferred = cloud->access_tier_inferred;

@@ -504,6 +504,14 @@ static int order_container(struct tx *tx, struct change *change)
     return add_entry(tx, change, &row);
 }
 
+/* Nothing of the version is in the cloud or on its way there: what describes it has to bring it. An
+ * append blob cannot be brought: it stays here, as it was. */
+static bool describes_unsent(const struct tx *tx, enum upload_kind kind)
+{
+    return describing_kind(kind) && blob_is_there(tx->current) && tx->current->state == BLOB_LIVE &&
+           !tx->current->record.cloud_etag.len;
+}
+
 static int order_blob(struct tx *tx, struct change *change)
 {
     struct uploads *uploads = tx->cache->uploads;
@@ -515,13 +523,18 @@ static int order_blob(struct tx *tx, struct change *change)
         return -ENOENT;
     row.account = in->record.account;
     row.container_name = in->record.name;
+    if (!newest && describes_unsent(tx, row.kind)) { /* its scope had no cloud before */
+        tx->cancelled = tx->current->record.type == BLOB_APPEND;
+        row.kind = UPLOAD_CONTENT;
+    }
     row.removes = lineage_removed(tx, row.kind);
     if (newest && replaceable(uploads, newest, tx)) {
         if (same_content_kind(row.kind) && newest->row.kind == UPLOAD_CONTENT)
             row.kind = UPLOAD_CONTENT;
         row.base = newest->row.base;
         row.base_etag = newest->row.base_etag;
-        row.removes = newest->row.removes; /* what that one was to take away is there still */
+        if (!describing_kind(newest->row.kind))
+            row.removes = newest->row.removes; /* what it was to take away is there still */
         take_replaced(tx, change, newest);
         if (row.kind == UPLOAD_DELETE && row.base == ROW_BASE_ABSENT)
             tx->cancelled = true;
@@ -529,7 +542,7 @@ static int order_blob(struct tx *tx, struct change *change)
         row.base = ROW_BASE_FORMER;
     } else {
         base_of_current(tx, &row);
-        tx->cancelled = row.kind == UPLOAD_DELETE && row.base == ROW_BASE_ABSENT;
+        tx->cancelled |= row.kind == UPLOAD_DELETE && row.base == ROW_BASE_ABSENT;
     }
     if (!tx->cancelled) {
         int err = add_entry(tx, change, &row);
@@ -553,7 +566,7 @@ static void drop_version(struct tx *tx, struct change *change, struct blob *blob
         return;
     key_version(&key, tx->container, tx->name, blob->record.etag);
     change_delete(change, FAM_VERSIONS, row_span(&key));
-    if (!(current && blob_same_content(current, blob)) &&
+    if (!(current && blob_same_content(current, blob)) && !blob->record.snapshots.share &&
         !uploads_need_content_locked(tx->cache, tx->container, tx->name, blob->manifest))
         blob_drop_content(change, blob);
 }

@@ -106,13 +106,23 @@ static void head_keep(struct external *x)
     r->metadata = pairs;
 }
 
+/* Exactly: whoever asked has room for no more. */
+static bool is_range_asked(const struct external *x)
+{
+    const struct range *got = &x->head.range;
+    uint64_t length = x->head.record.length;
+
+    return x->wan.answer.status == 206 && got->start == x->range.start && got->start < length &&
+           got->len == MIN(x->range.len, length - got->start);
+}
+
 static int head_first(struct external *x)
 {
     int err = answer_external(&x->wan, &x->head.record, &x->head.range);
 
     if (err)
         return err;
-    if (x->range.len && (x->head.range.start != x->range.start || x->wan.answer.status != 206))
+    if (x->range.len && !is_range_asked(x))
         return -EPROTO; /* it does not know ranges */
     head_keep(x);
     x->head.status = x->wan.answer.status;

@@ -41,6 +41,7 @@ struct forwarding {
     size_t body_room;
     unsigned attempts;
     bool refreshed, marked;
+    bool doubted;         /* the mark was there before, of another one */
     uint64_t deadline_ns; /* of waiting; monotonic */
     uint64_t number;      /* the mark's, when the change was over */
     struct blob *blob;    /* what the proof has shown */
@@ -124,6 +125,14 @@ static struct next forward_end(struct forwarding *f, int err)
 /* Nothing has happened in the cloud. err 0: the call is answered. */
 static struct next forward_unsent(struct forwarding *f, int err)
 {
+    if (f->marked && f->doubted) { /* but what an earlier one did is not known still */
+        if (f->call)
+            call_answer(TAKE(f->call), err, NULL);
+        f->attempts = 0;
+        f->number = cache_doubt_over(f->upstream->conf.cache, &f->of);
+        turn_leave(f->upstream->turns, &f->turn);
+        return GO(forward_prove);
+    }
     if (f->marked)
         cache_doubt_drop(f->upstream->conf.cache, &f->of);
     return f->call ? forward_end(f, err) : FINISH;
@@ -209,6 +218,7 @@ static struct next forward_uploads(struct op *op)
         return forward_end(f, err);
     if (!cache_uploads_of(cache, &f->of, f->forward->container)) {
         f->attempts = 0;
+        f->doubted = cache_doubt(cache, &f->of);
         cache_doubt_begin(cache, &f->of, &op->done);
         return AWAIT(forward_marked);
     }

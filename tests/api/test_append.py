@@ -13,6 +13,7 @@ import xml.etree.ElementTree as xml
 import pytest
 
 from support.azure import Client, account_sas, service_sas
+from support.box import ACCOUNT, KEY, Box
 
 APPEND = {"x-ms-blob-type": "AppendBlob"}
 BLOCK = {"x-ms-blob-type": "BlockBlob"}
@@ -326,3 +327,27 @@ def test_copy__of_another_type_does_not_replace_it(api, ctr):
     assert api.request("PUT", f"/{ctr}/m?comp=block&blockid=AAAA", source, b"").status == 201
     assert api.request("PUT", f"/{ctr}/m?comp=blocklist", {}, b"<BlockList><Latest>AAAA</Latest></BlockList>").status == 201
     assert api.request("GET", f"/{ctr}/n").body == api.request("GET", f"/{ctr}/m").body == b"one"
+
+
+def test_append__what_was_put_from_it_lives_on_without_it(tmp_path):
+    """A small object that two blobs are made of goes with the last of them, after a restart too."""
+    box = Box(tmp_path / "own").start()
+    api = Client(box.endpoint, ACCOUNT, KEY)
+    assert api.request("PUT", "/ccc?restype=container").status == 201
+    for first in ("a", "b"):
+        assert api.request("PUT", f"/ccc/{first}", {"x-ms-blob-type": "AppendBlob"}).status == 201
+        assert api.request("PUT", f"/ccc/{first}?comp=appendblock", {}, b"ten bytes!").status == 201
+        url = f"{box.endpoint}/ccc/{first}?{service_sas(ACCOUNT, KEY, 'ccc', first, sp='rt')}"
+        a = api.request("PUT", f"/ccc/{first}-copy", {"x-ms-blob-type": "BlockBlob", "x-ms-copy-source": url})
+        assert a.status == 201, a
+    assert box.stop() == 0
+    box.start()
+    api = Client(box.endpoint, ACCOUNT, KEY)
+    assert api.request("DELETE", "/ccc/a").status == 202 and api.request("DELETE", "/ccc/b-copy").status == 202
+    for i in range(200):  # what is freed is used again
+        assert api.request("PUT", f"/ccc/other{i}", {"x-ms-blob-type": "BlockBlob"}, b"other one!").status == 201
+    assert box.stop() == 0
+    box.start()
+    api = Client(box.endpoint, ACCOUNT, KEY)
+    assert api.request("GET", "/ccc/a-copy").body == api.request("GET", "/ccc/b").body == b"ten bytes!"
+    assert box.stop() == 0 and box.check() == []

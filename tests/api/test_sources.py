@@ -216,6 +216,13 @@ def test_source__that_knows_no_ranges(api, ctr, source, path):
     assert (a.status, a.code) == (400, "CannotVerifyCopySource"), a
 
 
+def test_source__that_brings_more_than_was_asked(api, ctr, source, path):
+    source.serve(path, data(1000), more_than_asked=True)
+    a = api.request("PUT", f"/{ctr}/b?comp=block&blockid=YWFh", {"x-ms-copy-source": source.url(path), "x-ms-source-range": "bytes=10-20"})
+    assert (a.status, a.code) == (400, "CannotVerifyCopySource"), a
+    assert nothing_there(api, ctr)
+
+
 def test_source__nobody_is_there(api, ctr, source, box, path, tmp_path):
     own = Box(tmp_path / "own", top='copy_sources = { "http://127.0.0.1:1" } copy_source_networks = { "127.0.0.0/8" }').start()
     here = Client(own.endpoint, ACCOUNT, KEY)

@@ -87,6 +87,9 @@ class Source:
         want = re.fullmatch(r"bytes=(\d+)-(\d*)", headers.get("range", ""))
         if status == 200 and etag and headers.get("if-match") not in (None, etag, "*"):
             status, part = 412, b""
+        elif status == 200 and want and b.get("more_than_asked"):
+            status, part = 206, body[int(want[1]):]
+            out["Content-Range"] = f"bytes {want[1]}-{len(body) - 1}/{len(body)}"
         elif status == 200 and want and not b.get("ignore_range"):
             start, end = int(want[1]), min(int(want[2] or len(body)), len(body) - 1)
             if start >= len(body):

@@ -749,10 +749,27 @@ static void test_tags__of_the_same_version_follow_its_content(void **state)
     assert_int_equal(box_expect(box, id, "a", "1"), 0);
 }
 
+/* Written while its scope had no cloud: what describes it now has to bring it. */
+static void test_tags__of_what_was_never_sent_bring_it(void **state)
+{
+    static const struct span one = SPAN("a\0001\0");
+    uint64_t id = ready_container("free"), etag;
+
+    assert_int_equal(box_put(box, BOX_LOCAL, "free", id, "old", "kept", &etag), 0);
+    assert_string_equal(take_all(), "");
+    tag(id, "old", one);
+    assert_int_not_equal(strlen(take_all()), 0);
+    assert_int_equal(out[0]->kind, UPLOAD_CONTENT);
+    confirm_all();
+    expect_tags(id, "old", one, DURABILITY_CLOUD, etag);
+    assert_int_equal(box_expect(box, id, "old", "kept"), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(test_container__is_a_barrier_for_its_blobs),
+        CASE(test_tags__of_what_was_never_sent_bring_it),
         CASE(test_confirmed__is_told_to_the_record_and_is_the_next_base),
         CASE(test_confirmed__lets_the_next_of_the_name_go_when_it_is_durable),
         CASE(test_upload__reads_its_version_though_the_name_went_on),
