@@ -73,7 +73,7 @@ def test_python__two_writers_lose_nothing(second):
     assert sorted(pieces) == sorted([b"0" * 100] * 50 + [b"1" * 100] * 50)
 
 
-def test_adlfs__open_for_append(second):
+def test_python__as_adlfs_does_open_for_append(second):
     """spec.py, mode ab: properties, create if there is none; each flush one Append Block of the buffer."""
     service, name = second
     blob = service.get_blob_client(name, "adlfs")
